@@ -1,0 +1,3 @@
+//! A discrete-event simulator of whole Plimsoll clusters.
+
+pub mod history;

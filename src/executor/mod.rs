@@ -1,0 +1,1 @@
+//! Executors: evaluate ordered records against the versions.

@@ -1,0 +1,208 @@
+//! Keys, values and ranges of keys.
+//!
+//! A key is a byte string, ordered as bytes; a value is a byte string. Typed tables encode over these. Both
+//! share their bytes when cloned, because the log, the network and the executor hold the same ones.
+
+use std::fmt;
+
+use bincode::de::{BorrowDecoder, Decoder, read::Reader};
+use bincode::enc::{Encoder, write::Writer};
+use bincode::error::{DecodeError, EncodeError};
+use bincode::{BorrowDecode, Decode, Encode};
+use bytes::Bytes;
+
+/// A byte string with shared ownership: a value, an argument, an output.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Value(Bytes);
+
+/// The name of one datum: a byte string, ordered as bytes.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct Key(Value);
+
+impl Value {
+    /// The value with these bytes.
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Key {
+    /// The key with these bytes.
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        Self(Value::new(bytes))
+    }
+
+    /// The bytes, whose order is the order of keys.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl AsRef<[u8]> for Value {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::new(text.as_bytes().to_vec())
+    }
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Self {
+        Self::new(text.as_bytes().to_vec())
+    }
+}
+
+/// Printable bytes as they are, the others as `\xNN`.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.escape_ascii())
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl Encode for Value {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        (self.0.len() as u64).encode(encoder)?;
+        encoder.writer().write(&self.0)
+    }
+}
+
+impl<Context> Decode<Context> for Value {
+    fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let length = u64::decode(decoder)?;
+        let length = usize::try_from(length).map_err(|_| DecodeError::OutsideUsizeRange(length))?;
+        // The claim is what keeps a hostile length from becoming an allocation.
+        decoder.claim_container_read::<u8>(length)?;
+        let mut bytes = vec![0; length];
+        decoder.reader().read(&mut bytes)?;
+        Ok(Self(bytes.into()))
+    }
+}
+
+impl<'de, Context> BorrowDecode<'de, Context> for Value {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Self::decode(decoder)
+    }
+}
+
+/// The keys from `start` (included) to `end` (excluded; absent: to the last key).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct KeyRange {
+    start: Key,
+    end: Option<Key>,
+}
+
+impl KeyRange {
+    /// The keys from `start` up to, but without, `end`. Empty when `end <= start`.
+    pub fn new(start: Key, end: Key) -> Self {
+        Self { start, end: Some(end) }
+    }
+
+    /// The keys from `start` on.
+    pub fn from(start: Key) -> Self {
+        Self { start, end: None }
+    }
+
+    /// The keys that begin with `prefix`.
+    pub fn prefix(prefix: Key) -> Self {
+        let mut end = prefix.as_bytes().to_vec();
+        while end.last() == Some(&u8::MAX) {
+            end.pop();
+        }
+        match end.last_mut() {
+            Some(last) => {
+                *last += 1;
+                Self::new(prefix, Key::new(end))
+            }
+            None => Self::from(prefix),
+        }
+    }
+
+    /// The first key that the range may hold.
+    pub fn start(&self) -> &Key {
+        &self.start
+    }
+
+    /// The first key after the range; absent where it goes to the last key.
+    pub fn end(&self) -> Option<&Key> {
+        self.end.as_ref()
+    }
+
+    /// Whether `key` lies in the range.
+    pub fn contains(&self, key: &Key) -> bool {
+        *key >= self.start && self.end.as_ref().is_none_or(|end| key < end)
+    }
+
+    /// Whether every key of `other` lies in this range.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.is_empty()
+            || other.start >= self.start
+                && match (&self.end, &other.end) {
+                    (None, _) => true,
+                    (Some(_), None) => false,
+                    (Some(end), Some(other_end)) => other_end <= end,
+                }
+    }
+
+    /// Whether no key lies in the range.
+    pub fn is_empty(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| *end <= self.start)
+    }
+}
+
+impl fmt::Debug for KeyRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.end {
+            Some(end) => write!(f, "{:?}..{:?}", self.start, end),
+            None => write!(f, "{:?}..", self.start),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_range_holds_exactly_the_keys_with_the_prefix() {
+        let range = KeyRange::prefix(Key::new(vec![1, 255]));
+        assert!(range.contains(&Key::new(vec![1, 255])));
+        assert!(range.contains(&Key::new(vec![1, 255, 0])));
+        assert!(!range.contains(&Key::new(vec![2])));
+        assert!(!range.contains(&Key::new(vec![1, 254, 255])));
+        assert!(KeyRange::prefix(Key::new(vec![255, 255])).end().is_none());
+    }
+
+    #[test]
+    fn covers_compares_both_ends() {
+        let all = KeyRange::from(Key::default());
+        let some = KeyRange::new("b".into(), "d".into());
+        assert!(all.covers(&some) && !some.covers(&all));
+        assert!(some.covers(&KeyRange::new("c".into(), "d".into())));
+        assert!(!some.covers(&KeyRange::new("c".into(), "e".into())));
+        assert!(
+            some.covers(&KeyRange::new("z".into(), "a".into())),
+            "an empty range is inside every range"
+        );
+    }
+}

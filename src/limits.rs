@@ -1,0 +1,63 @@
+//! Every bound of the system in one place, each with what exceeding it gives, related to each other at compile time.
+
+/// Bytes of one key. Beyond: the transaction is refused as invalid before it is submitted.
+pub const KEY_BYTES_MAX: usize = 4 << 10;
+
+/// Bytes of one stored value. Beyond: a deterministic abort that names the size.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a thunk's encoded output. Beyond: a deterministic abort that names the size.
+pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of one encoded record: arguments and footprint. Beyond: the transaction is refused as invalid before it is submitted.
+pub const RECORD_BYTES_MAX: usize = 1 << 20;
+
+/// Keys and ranges in one footprint. Beyond: the transaction is refused as invalid before it is submitted.
+pub const FOOTPRINT_KEYS_MAX: usize = 10_000;
+
+/// Bytes of a thunk's name. Beyond: registering it is refused.
+pub const THUNK_NAME_BYTES_MAX: usize = 64;
+
+/// Bytes of records in one `Append`. What is left over travels in the next one.
+pub const APPEND_BYTES_MAX: usize = 2 << 20;
+
+/// Bytes of one encoded frame, its header included. Beyond: it is refused before anything is allocated.
+pub const FRAME_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes that the values decoded from one frame may claim in memory. Beyond: the frame is refused while decoding.
+pub const FRAME_CLAIM_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
+
+/// Bytes of own records that a majority does not hold yet. Beyond: a submit is refused as overloaded.
+pub const UNSTABLE_BYTES_MAX: usize = 64 << 20;
+
+/// Own transactions that wait for their evaluation. Beyond: a submit is refused as overloaded.
+pub const SUBMISSIONS_WAITING_MAX: usize = 100_000;
+
+/// Reads that wait for the evaluated bound. Beyond: a read is refused as overloaded.
+pub const READS_WAITING_MAX: usize = 100_000;
+
+/// Bytes of one coordinator's records that a node keeps for peers which are behind. Beyond: the oldest are dropped
+/// once a snapshot covers them.
+pub const STREAM_BYTES_KEPT_MAX: usize = 256 << 20;
+
+/// Members of one epoch. Beyond: the membership is refused.
+pub const MEMBERS_MAX: usize = 31;
+
+/// Coordinators of one epoch. Beyond: the membership is refused.
+pub const COORDINATORS_MAX: usize = 31;
+
+const _: () = {
+    assert!(KEY_BYTES_MAX < RECORD_BYTES_MAX);
+    assert!(
+        RECORD_BYTES_MAX <= APPEND_BYTES_MAX,
+        "one record always fits into one Append"
+    );
+    assert!(
+        2 * APPEND_BYTES_MAX <= FRAME_BYTES_MAX,
+        "an Append and the rest of a frame always fit"
+    );
+    assert!(
+        UNSTABLE_BYTES_MAX <= STREAM_BYTES_KEPT_MAX,
+        "what is not stable is never dropped"
+    );
+};

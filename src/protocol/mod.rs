@@ -1,0 +1,219 @@
+//! The protocol core: a plain state machine with one door in and one door out.
+//!
+//! Realises section 3 of the design. [`Node::step`](node::Node::step) takes the time and one [`Input`] and appends what
+//! is to be done to a list of [`Effect`]s. It does no I/O, reads no clock and draws no randomness, so the
+//! simulator and a real node are two thin drivers of the same code.
+//!
+//! **The driver's contract.**
+//! - Effects are carried out in the order given. A `Send` may be lost, repeated, delayed and reordered.
+//! - [`Effect::Persist`]: write the entries, make them durable, then come back with [`Input::Persisted`] and the mark. Later
+//!   marks may be reported alone: a mark says that all entries up to it are durable. The core keeps back whatever depends on
+//!   it: a driver cannot acknowledge too early by sending too early.
+//! - [`Effect::Evaluate`]: at most one batch is out at a time; come back with [`Input::Evaluated`].
+//! - [`Effect::Read`]: read at the snapshot given, which is at or below the evaluated bound, and answer the request.
+//! - [`Effect::Reply`]: the answer of a request; a request is answered exactly once.
+//! - Call `step` with [`Input::Wake`] at or after [`Node::wake_at`](node::Node::wake_at).
+
+pub mod message;
+pub mod node;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::id::{Epoch, NodeId, RequestId};
+use crate::key::{Key, KeyRange};
+use crate::lattice::Digest;
+use crate::time::{Hlc, Timestamp};
+use crate::transaction::{Record, Settlement, Transaction};
+
+use message::Message;
+
+/// What a node is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The messages of one frame from `from`, whom the transport has authenticated.
+    Receive {
+        /// Who sent the frame (not necessarily who made what is in it).
+        from: NodeId,
+        /// Its messages, in order.
+        messages: Vec<Message>,
+    },
+    /// The moment that was asked for has come.
+    Wake,
+    /// All entries up to and including this mark are durable.
+    Persisted(SyncMark),
+    /// The executor has finished the batch that was out.
+    Evaluated(Evaluated),
+    /// A client's transaction, already admitted: its thunk is known here, its footprint computed, its sizes checked.
+    Submit {
+        /// Names the answer.
+        request: RequestId,
+        /// What to submit.
+        transaction: Transaction,
+    },
+    /// A client's read.
+    Read {
+        /// Names the answer.
+        request: RequestId,
+        /// At which snapshot.
+        mode: ReadMode,
+        /// What to read.
+        query: Query,
+    },
+}
+
+/// What a node wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Send these messages to `to` as one frame.
+    Send {
+        /// The peer.
+        to: NodeId,
+        /// The frame's messages, in order.
+        messages: Vec<Message>,
+    },
+    /// Write these entries to the log and make them durable.
+    Persist {
+        /// Comes back in [`Input::Persisted`].
+        mark: SyncMark,
+        /// What to write, in order.
+        entries: Vec<LogEntry>,
+    },
+    /// Evaluate these records, which are in timestamp order and above all earlier ones.
+    Evaluate(Batch),
+    /// Read the snapshot at `at` and answer `request` with it.
+    Read {
+        /// Names the answer.
+        request: RequestId,
+        /// The snapshot: everything at or below it is evaluated here.
+        at: Hlc,
+        /// What to read.
+        query: Query,
+    },
+    /// Answer `request`.
+    Reply {
+        /// Names the answer.
+        request: RequestId,
+        /// The answer.
+        reply: Reply,
+    },
+    /// The node has stopped serving and evaluating; it goes on holding and relaying streams.
+    Quarantine(Divergence),
+}
+
+/// Names a point in the log. Later marks are greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SyncMark(pub u64);
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogEntry {
+    /// Records of one stream, ascending.
+    Records {
+        /// The stream's epoch.
+        epoch: Epoch,
+        /// The stream's coordinator.
+        coordinator: NodeId,
+        /// The records.
+        records: Vec<Arc<Record>>,
+    },
+    /// The node will issue, promise and acknowledge up to here; after a restart it starts its clock here.
+    Ceiling(Hlc),
+}
+
+/// Records to evaluate, in timestamp order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Each with its timestamp; ascending.
+    pub records: Vec<(Timestamp, Arc<Record>)>,
+    /// The evaluated bound once the batch is done: no other record at or below it exists or ever will.
+    pub upto: Hlc,
+}
+
+/// What the executor says of a finished batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluated {
+    /// The batch's `upto`.
+    pub upto: Hlc,
+    /// What became of its records, in order.
+    pub settlements: Vec<Settlement>,
+    /// The digests at the boundaries that the batch passed, ascending.
+    pub digests: Vec<Digest>,
+    /// How far the versions are durable (or cannot be lost), at most `upto`.
+    pub flushed: Hlc,
+}
+
+/// A replica's digest against that of a majority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Divergence {
+    /// This replica's.
+    pub own: Digest,
+    /// The majority's at the same boundary.
+    pub majority: Digest,
+    /// Who disagrees with this replica.
+    pub peers: Vec<NodeId>,
+}
+
+/// At which snapshot to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadMode {
+    /// Sees everything that was answered anywhere before the read began.
+    Strict,
+    /// The snapshot at the evaluated bound once that has passed this timestamp: reads what its holder wrote.
+    After(Timestamp),
+    /// The snapshot at the evaluated bound, at once and without a message.
+    Snapshot,
+    /// The snapshot at this bound, once it is evaluated; at once if it is already.
+    At(Hlc),
+    /// The snapshot at the evaluated bound if that is at most this old by the wall clock, else as soon as it is.
+    Bounded(Duration),
+}
+
+/// What to read at a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Single keys.
+    pub keys: Vec<Key>,
+    /// Ranges, each with a limit on the number of entries.
+    pub ranges: Vec<(KeyRange, usize)>,
+}
+
+/// The core's own answer of a request. (A read's values come from the driver, see [`Effect::Read`].)
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// The transaction was evaluated.
+    Settled(Settlement),
+    /// The request did certainly nothing.
+    Refused(Refusal),
+}
+
+/// Why a request did certainly nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// This node issues no timestamps in the current epoch.
+    #[error("{node} does not coordinate in epoch {epoch}: submit to a coordinator")]
+    NotCoordinator {
+        /// This node.
+        node: NodeId,
+        /// The current epoch.
+        epoch: Epoch,
+    },
+    /// A bound on work in flight is reached.
+    #[error("overloaded: {what} ({limit} at most); wait and submit again")]
+    Overloaded {
+        /// Which bound.
+        what: &'static str,
+        /// Its value.
+        limit: usize,
+    },
+    /// The clock cannot issue a timestamp now: its ceiling is not durable yet, or it is far behind what it has seen.
+    #[error("the clock cannot issue a timestamp now: submit again in a moment")]
+    ClockExhausted,
+    /// This replica disagrees with a majority and has stopped serving.
+    #[error("{node} is quarantined: its state differs from that of a majority; use another node")]
+    Quarantined {
+        /// This node.
+        node: NodeId,
+    },
+}

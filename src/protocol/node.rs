@@ -1,0 +1,1 @@
+//! One node of the protocol: dispatches inputs to the machines and routes between them.

@@ -1,0 +1,1 @@
+//! Storage: what a node keeps, behind small traits.

@@ -134,6 +134,16 @@ impl Matrix {
         self.rows.values()
     }
 
+    /// The highest bound that anybody is known to wait for.
+    pub fn wanted(&self) -> Hlc {
+        self.rows.values().map(|row| row.wanted).max().unwrap_or_default()
+    }
+
+    /// The row of `node`, to be raised; the lowest one in `epoch` if nothing was heard of it.
+    pub fn row_mut(&mut self, node: NodeId, epoch: Epoch) -> &mut Row {
+        self.rows.entry(node).or_insert_with(|| Row::new(node, epoch))
+    }
+
     /// Joins one row into the matrix.
     pub fn join(&mut self, row: &Row) {
         match self.rows.get_mut(&row.node) {

@@ -1,5 +1,7 @@
 //! Every bound of the system in one place, each with what exceeding it gives, related to each other at compile time.
 
+use std::time::Duration;
+
 /// Bytes of one key. Beyond: the transaction is refused as invalid before it is submitted.
 pub const KEY_BYTES_MAX: usize = 4 << 10;
 
@@ -39,6 +41,12 @@ pub const READS_WAITING_MAX: usize = 100_000;
 /// Bytes of one coordinator's records that a node keeps for peers which are behind. Beyond: the oldest are dropped
 /// once a snapshot covers them.
 pub const STREAM_BYTES_KEPT_MAX: usize = 256 << 20;
+
+/// Records in one batch for the executor, but for further ones at the same [`Hlc`](crate::time::Hlc). What is left over makes the next batch.
+pub const BATCH_RECORDS_MAX: usize = 4_096;
+
+/// Timestamp time between two digests of a replica's state. Boundaries are its multiples.
+pub const DIGEST_INTERVAL: Duration = Duration::from_millis(1_024);
 
 /// Members of one epoch. Beyond: the membership is refused.
 pub const MEMBERS_MAX: usize = 31;

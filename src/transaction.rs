@@ -65,6 +65,23 @@ pub struct Record {
     pub transaction: Transaction,
 }
 
+impl Record {
+    /// About how many bytes the record takes in memory and in a frame: for bounds, not for sizes of buffers.
+    pub fn weight(&self) -> usize {
+        const FIXED_BYTES: usize = 64;
+        const PER_KEY_BYTES: usize = 8;
+        let footprint = &self.transaction.footprint;
+        let keys = footprint.reads.iter().chain(&footprint.writes);
+        let ranges = footprint
+            .ranges
+            .iter()
+            .flat_map(|range| [Some(range.start()), range.end()])
+            .flatten();
+        let keys: usize = keys.chain(ranges).map(|key| key.as_bytes().len() + PER_KEY_BYTES).sum();
+        FIXED_BYTES + self.transaction.thunk.name.len() + self.transaction.arguments.as_bytes().len() + keys
+    }
+}
+
 /// Why a transaction was refused at evaluation: the same on every replica.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode, thiserror::Error)]
 #[non_exhaustive]

@@ -14,8 +14,21 @@
 //! - [`Effect::Reply`]: the answer of a request; a request is answered exactly once.
 //! - Call `step` with [`Input::Wake`] at or after [`Node::wake_at`](node::Node::wake_at).
 
+mod agreement;
+mod catchup;
+pub mod config;
+mod delay;
+mod evaluation;
 pub mod message;
 pub mod node;
+mod pacing;
+mod read;
+mod replication;
+mod stream;
+mod submission;
+#[cfg(test)]
+mod testing;
+mod watermark;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +37,7 @@ use crate::id::{Epoch, NodeId, RequestId};
 use crate::key::{Key, KeyRange};
 use crate::lattice::Digest;
 use crate::time::{Hlc, Timestamp};
-use crate::transaction::{Record, Settlement, Transaction};
+use crate::transaction::{Record, Settlement, ThunkId, Transaction};
 
 use message::Message;
 
@@ -141,6 +154,9 @@ pub struct Evaluated {
     pub digests: Vec<Digest>,
     /// How far the versions are durable (or cannot be lost), at most `upto`.
     pub flushed: Hlc,
+    /// A thunk that is not registered here. The executor stopped before the first record that needs it, and `upto` lies below
+    /// that record.
+    pub blocked: Option<ThunkId>,
 }
 
 /// A replica's digest against that of a majority.
@@ -185,6 +201,20 @@ pub enum Reply {
     Settled(Settlement),
     /// The request did certainly nothing.
     Refused(Refusal),
+    /// The transaction may take effect or not: ask another node by its id.
+    Unknown(Doubt),
+}
+
+/// Why the end of a transaction is not known here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Doubt {
+    /// This replica was quarantined after it had accepted the transaction.
+    #[error("{node} was quarantined before the transaction was evaluated: ask another node for its outcome")]
+    Quarantined {
+        /// This node.
+        node: NodeId,
+    },
 }
 
 /// Why a request did certainly nothing.
@@ -206,6 +236,22 @@ pub enum Refusal {
         what: &'static str,
         /// Its value.
         limit: usize,
+    },
+    /// This node holds no data, so it cannot evaluate what it would submit.
+    #[error("{node} stores no data in epoch {epoch}: submit to a member")]
+    NotMember {
+        /// This node.
+        node: NodeId,
+        /// The current epoch.
+        epoch: Epoch,
+    },
+    /// The snapshot lies in the future: nobody can have been told of it.
+    #[error("the snapshot {at} lies {ahead_ms} ms ahead of this node's clock: read at a timestamp that was returned")]
+    InFuture {
+        /// The snapshot.
+        at: Hlc,
+        /// By how much, in milliseconds.
+        ahead_ms: u64,
     },
     /// The clock cannot issue a timestamp now: its ceiling is not durable yet, or it is far behind what it has seen.
     #[error("the clock cannot issue a timestamp now: submit again in a moment")]

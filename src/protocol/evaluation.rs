@@ -1,0 +1,144 @@
+//! What is handed to the executor, and how far it came.
+//!
+//! Realises section 3.3 of the design. A replica evaluates up to the watermark and up to what it holds of every stream itself,
+//! in timestamp order over all streams. One batch is out at a time; what becomes final meanwhile makes the next one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::stream::Stream;
+use super::{Batch, Evaluated};
+use crate::id::NodeId;
+use crate::limits::{BATCH_RECORDS_MAX, DIGEST_INTERVAL};
+use crate::time::{Hlc, Monotonic, Timestamp};
+use crate::transaction::{Record, ThunkId};
+
+/// The frontier of one replica.
+#[derive(Clone, Debug)]
+pub(crate) struct Evaluation {
+    /// Everything at or below is in the versions.
+    evaluated: Hlc,
+    /// The executor was last told of this bound.
+    handed: Hlc,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    /// A batch up to this bound is out.
+    Busy(Hlc),
+    /// The executor met a thunk that it does not know; it is tried again from time to time.
+    Blocked {
+        thunk: ThunkId,
+        retry_at: Monotonic,
+    },
+}
+
+impl Evaluation {
+    /// A replica whose versions hold everything at or below `evaluated`.
+    pub(crate) fn new(evaluated: Hlc) -> Self {
+        Self {
+            evaluated,
+            handed: evaluated,
+            state: State::Idle,
+        }
+    }
+
+    /// Everything at or below is in the versions.
+    pub(crate) fn evaluated(&self) -> Hlc {
+        self.evaluated
+    }
+
+    /// The thunk that is not known here and stands in the way; absent if none does.
+    pub(crate) fn blocked_by(&self) -> Option<&ThunkId> {
+        match &self.state {
+            State::Blocked { thunk, .. } => Some(thunk),
+            State::Idle | State::Busy(_) => None,
+        }
+    }
+
+    /// When a blocked evaluation is tried again.
+    pub(crate) fn retry_at(&self) -> Monotonic {
+        match self.state {
+            State::Blocked { retry_at, .. } => retry_at,
+            State::Idle | State::Busy(_) => Monotonic::NEVER,
+        }
+    }
+
+    /// *Gives* the next batch for the executor, if there is something for it to do. A bound with no records up to it is
+    /// reached at once, without a batch, but for one in each digest interval.
+    ///
+    /// *Given* the watermark and the streams of every coordinator of the epoch.
+    pub(crate) fn next_batch(
+        &mut self,
+        watermark: Hlc,
+        streams: &BTreeMap<NodeId, Stream>,
+        now: Monotonic,
+    ) -> Option<Batch> {
+        match self.state {
+            State::Idle => {}
+            State::Blocked { retry_at, .. } if now >= retry_at => self.state = State::Idle,
+            State::Busy(_) | State::Blocked { .. } => return None,
+        }
+        let held = streams.values().map(Stream::received).min().unwrap_or_default();
+        let mut upto = watermark.min(held);
+        if upto <= self.evaluated {
+            return None;
+        }
+        let mut records: Vec<(Timestamp, Arc<Record>)> = Vec::new();
+        for (coordinator, stream) in streams {
+            let stamped = |record: &Arc<Record>| {
+                (
+                    Timestamp {
+                        hlc: record.hlc,
+                        node: *coordinator,
+                    },
+                    record.clone(),
+                )
+            };
+            records.extend(stream.records_between(self.evaluated, upto).map(stamped));
+        }
+        records.sort_unstable_by_key(|(timestamp, _)| *timestamp);
+        if records.len() > BATCH_RECORDS_MAX {
+            // The bound covers every timestamp of its value, so all records of that value belong to the batch.
+            upto = records[BATCH_RECORDS_MAX - 1].0.hlc;
+            records.truncate(records.partition_point(|(timestamp, _)| timestamp.hlc <= upto));
+        }
+        if records.is_empty() && upto < self.handed.plus(DIGEST_INTERVAL) {
+            self.evaluated = upto;
+            return None;
+        }
+        self.state = State::Busy(upto);
+        self.handed = upto;
+        Some(Batch { records, upto })
+    }
+
+    /// The executor is done with the batch that was out.
+    ///
+    /// *Panics* when none was out, or when it went back.
+    pub(crate) fn on_evaluated(&mut self, evaluated: &Evaluated, retry_at: Monotonic) {
+        let State::Busy(upto) = self.state else {
+            panic!("no batch was out, but {evaluated:?} came back")
+        };
+        assert!(
+            evaluated.upto >= self.evaluated,
+            "evaluation goes back from {} to {}",
+            self.evaluated,
+            evaluated.upto
+        );
+        assert!(
+            evaluated.upto <= upto,
+            "evaluated to {}, beyond the batch's {upto}",
+            evaluated.upto
+        );
+        self.evaluated = evaluated.upto;
+        self.state = match &evaluated.blocked {
+            Some(thunk) => State::Blocked {
+                thunk: thunk.clone(),
+                retry_at,
+            },
+            None => State::Idle,
+        };
+    }
+}

@@ -1,1 +1,0 @@
-//! One node of the protocol: dispatches inputs to the machines and routes between them.

@@ -1,0 +1,28 @@
+//! What a node counts: for metrics and for tests that ask whether something really happened.
+
+/// Counts since the node started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Transactions accepted from clients.
+    pub submitted: u64,
+    /// Reads accepted from clients.
+    pub reads: u64,
+    /// Transactions evaluated here, of all coordinators.
+    pub evaluated: u64,
+    /// Records of other coordinators taken in.
+    pub records_held: u64,
+    /// Frames sent.
+    pub frames: u64,
+    /// Appends that did not join on to what was held.
+    pub gaps: u64,
+    /// Time-outs after which records were sent again.
+    pub retransmissions: u64,
+    /// Requests for pieces of streams sent to peers.
+    pub fetches: u64,
+    /// Appends refused because they lay too far ahead of the own clock.
+    pub ahead_of_clock: u64,
+    /// Messages of another epoch, dropped.
+    pub other_epoch: u64,
+    /// Appends that concern nobody here, dropped.
+    pub not_for_us: u64,
+}

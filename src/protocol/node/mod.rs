@@ -1,0 +1,515 @@
+//! One node of the protocol: takes an input, routes it between the machines, and says what is to be done.
+//!
+//! Realises the door of section 3 of the design. A step handles its input, then does what has come due, in one order: the
+//! ceiling, time-outs, the promise, the watermark, evaluation, reads, the log, and last the frames, so that what a frame says
+//! includes all that the step has learned. What must be durable before it is said is kept back by the
+//! positions themselves: they rise only when their sync mark has come back.
+//!
+//! Tests of whole nodes are in `tests/protocol_*.rs` and in the simulator.
+
+mod counters;
+mod period;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use counters::Counters;
+use period::{Appended, Period};
+
+use super::agreement::Agreement;
+use super::config::{Membership, NodeConfig};
+use super::evaluation::Evaluation;
+use super::message::{Append, Fetch, Message};
+use super::pacing::Pacing;
+use super::read::{Reads, Snapshot};
+use super::stream::Stream;
+use super::submission::Submissions;
+use super::{Divergence, Doubt, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Refusal, Reply, SyncMark};
+use crate::id::{NodeId, RequestId};
+use crate::lattice::Row;
+use crate::time::{Hlc, HybridClock, Monotonic, Now, WallTime};
+use crate::transaction::{Record, ThunkId, Transaction};
+
+/// The protocol state of one node.
+#[derive(Clone)]
+pub struct Node {
+    config: NodeConfig,
+    clock: HybridClock,
+    /// The ceiling that is on its way to the disk.
+    ceiling_asked: Option<(SyncMark, Hlc)>,
+    period: Period,
+    pacing: Pacing,
+    evaluation: Evaluation,
+    submissions: Submissions,
+    reads: Reads,
+    agreement: Agreement,
+    quarantine: Option<Divergence>,
+    /// What this step writes to the log, under `mark`.
+    log: Vec<LogEntry>,
+    mark: SyncMark,
+    /// Requests to peers that go with their next frame.
+    fetches: Vec<(NodeId, Fetch)>,
+    /// The peers that get a frame in this step.
+    due: Vec<NodeId>,
+    last_step: Monotonic,
+    counters: Counters,
+}
+
+impl Node {
+    /// A node that has just started with empty versions.
+    ///
+    /// *Given* `floor`, at or below which it never issues: the durable ceiling of the run before, or [`Hlc::ZERO`].
+    pub fn new(config: NodeConfig, membership: Membership, floor: Hlc) -> Self {
+        Self {
+            clock: HybridClock::new(floor),
+            ceiling_asked: None,
+            pacing: Pacing::new(membership.peers_of(config.id)),
+            evaluation: Evaluation::new(Hlc::ZERO),
+            submissions: Submissions::default(),
+            reads: Reads::default(),
+            agreement: Agreement::new(config.id, membership.members.len()),
+            period: Period::new(config.id, membership, Hlc::ZERO),
+            quarantine: None,
+            log: Vec::new(),
+            mark: SyncMark(1),
+            fetches: Vec::new(),
+            due: Vec::new(),
+            last_step: Monotonic(0),
+            counters: Counters::default(),
+            config,
+        }
+    }
+
+    /// The one door: takes an input at a time, and adds what is to be done to `effects`, in order.
+    pub fn step(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
+        self.last_step = now.monotonic;
+        match input {
+            Input::Receive { from, messages } => {
+                for message in messages {
+                    self.on_message(now, from, message, effects);
+                }
+            }
+            Input::Wake => {}
+            Input::Persisted(mark) => self.on_persisted(mark),
+            Input::Evaluated(evaluated) => self.on_evaluated(now, evaluated, effects),
+            Input::Submit { request, transaction } => {
+                if let Err(refusal) = self.on_submit(now, request, transaction) {
+                    effects.push(Effect::Reply {
+                        request,
+                        reply: Reply::Refused(refusal),
+                    });
+                }
+            }
+            Input::Read { request, mode, query } => {
+                if let Err(refusal) = self.on_read(now, request, mode, query, effects) {
+                    effects.push(Effect::Reply {
+                        request,
+                        reply: Reply::Refused(refusal),
+                    });
+                }
+            }
+        }
+        self.extend_ceiling(now.wall);
+        self.on_time(now);
+        self.promise_if_due(now);
+        self.advance(now, effects);
+        self.persist(effects);
+        self.send(now, effects);
+    }
+
+    /// When the next [`Input::Wake`] is due; [`Monotonic::NEVER`] if nothing is.
+    pub fn wake_at(&self) -> Monotonic {
+        let profile = &self.config.profile;
+        self.pacing
+            .wake_at(self.last_step, profile)
+            .min(self.period.wake_at(profile))
+            .min(self.evaluation.retry_at())
+    }
+
+    /// The highest bound below which the set of transactions is final, as far as this node knows.
+    pub fn watermark(&self) -> Hlc {
+        self.period.watermark().watermark()
+    }
+
+    /// Everything at or below is in this replica's versions.
+    pub fn evaluated(&self) -> Hlc {
+        self.evaluation.evaluated()
+    }
+
+    /// The current epoch and who is in it.
+    pub fn membership(&self) -> &Membership {
+        self.period.membership()
+    }
+
+    /// This replica's divergence from a majority, because of which it has stopped serving; absent in a sound one.
+    pub fn quarantine(&self) -> Option<&Divergence> {
+        self.quarantine.as_ref()
+    }
+
+    /// The thunk that is not registered here and keeps this replica from evaluating further; absent if none does.
+    pub fn blocked_by(&self) -> Option<&ThunkId> {
+        self.evaluation.blocked_by()
+    }
+
+    /// The weight of the records of all streams that this node keeps for who may need them, in bytes.
+    pub fn records_bytes_kept(&self) -> usize {
+        self.period.streams().values().map(Stream::bytes).sum()
+    }
+
+    /// What this node has counted since it started.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn on_message(&mut self, now: Now, from: NodeId, message: Message, effects: &mut Vec<Effect>) {
+        let epoch = match &message {
+            Message::Append(append) => append.epoch,
+            Message::Row(row) => row.epoch,
+            Message::Fetch(fetch) => fetch.epoch,
+        };
+        if epoch != self.membership().epoch {
+            self.counters.other_epoch += 1;
+            tracing::debug!(node = %self.config.id, %from, %epoch, "dropped a message of another epoch");
+            return;
+        }
+        match message {
+            Message::Append(append) => self.on_append(now, from, append),
+            Message::Row(row) => self.on_row(now, row, effects),
+            Message::Fetch(fetch) => {
+                self.period.on_fetch(from, &fetch, now.monotonic, &self.config.profile);
+                self.pacing.hurry(from);
+            }
+        }
+    }
+
+    fn on_append(&mut self, now: Now, from: NodeId, append: Append) {
+        let coordinator = append.coordinator;
+        let membership = self.membership();
+        if !membership.is_member(self.config.id)
+            || !membership.is_coordinator(coordinator)
+            || coordinator == self.config.id
+        {
+            self.counters.not_for_us += 1;
+            return;
+        }
+        if let Err(ahead) = self
+            .clock
+            .observe(append.upto, now.wall, self.config.profile.clock_offset_max)
+        {
+            self.counters.ahead_of_clock += 1;
+            tracing::warn!(node = %self.config.id, %coordinator, %ahead, "refused an append: check the clocks of both");
+            return;
+        }
+        match self.period.on_append(from, append, self.mark, now.monotonic) {
+            Appended::Gap => self.counters.gaps += 1,
+            Appended::Accepted(new) => {
+                if !new.is_empty() {
+                    self.counters.records_held += new.len() as u64;
+                    self.pacing.stay_active(now.monotonic, &self.config.profile);
+                    self.period
+                        .relay_peers(coordinator)
+                        .for_each(|peer| self.pacing.hurry(peer));
+                    let epoch = self.membership().epoch;
+                    self.log.push(LogEntry::Records {
+                        epoch,
+                        coordinator,
+                        records: new,
+                    });
+                }
+                self.raise_positions();
+            }
+        }
+    }
+
+    fn on_row(&mut self, now: Now, mut row: Row, effects: &mut Vec<Effect>) {
+        if row.node == self.config.id {
+            // A relay may bring back what this node said itself; the own row is never learned from others.
+            return;
+        }
+        if self.check_not_in_future(row.wanted, now.wall).is_err() {
+            row.wanted = Hlc::ZERO;
+        }
+        let wanted_before = self.period.watermark().matrix().wanted();
+        self.period.on_row(&row, now.monotonic, &self.config.profile);
+        if row.wanted > wanted_before {
+            self.pacing.stay_active(now.monotonic, &self.config.profile);
+        }
+        if let Some(divergence) = self.agreement.on_digest(row.node, row.digest) {
+            self.enter_quarantine(divergence, effects);
+        }
+    }
+
+    fn on_persisted(&mut self, mark: SyncMark) {
+        assert!(mark < self.mark, "{mark:?} was never handed out");
+        if let Some((_, ceiling)) = self.ceiling_asked.take_if(|(asked, _)| *asked <= mark) {
+            self.clock.raise_ceiling(ceiling);
+        }
+        if self.period.on_persisted(mark) {
+            self.pacing.hurry_all();
+        }
+        self.raise_positions();
+    }
+
+    fn on_evaluated(&mut self, now: Now, evaluated: Evaluated, effects: &mut Vec<Effect>) {
+        let retry_at = now.monotonic.plus(self.config.profile.idle_tick);
+        self.evaluation.on_evaluated(&evaluated, retry_at);
+        self.counters.evaluated += evaluated.settlements.len() as u64;
+        let row = self.period.own_row();
+        row.flushed = row.flushed.max(evaluated.flushed);
+        for digest in evaluated.digests {
+            self.period.own_row().digest = digest;
+            if let Some(divergence) = self.agreement.on_digest(self.config.id, digest) {
+                self.enter_quarantine(divergence, effects);
+            }
+        }
+        if self.quarantine.is_some() {
+            return;
+        }
+        let answers = self.submissions.on_evaluated(self.config.id, evaluated.settlements);
+        effects.extend(answers.map(|(request, reply)| Effect::Reply { request, reply }));
+        self.period.drop_through(self.evaluation.evaluated());
+    }
+
+    fn on_submit(&mut self, now: Now, request: RequestId, transaction: Transaction) -> Result<(), Refusal> {
+        self.check_serves()?;
+        self.check_coordinates()?;
+        self.submissions
+            .check_capacity(self.period.unstable_bytes(), self.period.kept_bytes())?;
+        let hlc = self.clock.issue(now.wall).ok_or(Refusal::ClockExhausted)?;
+        let record = Arc::new(Record { hlc, transaction });
+        self.period.issue(Some(&record), hlc, self.mark);
+        let (epoch, coordinator) = (self.membership().epoch, self.config.id);
+        self.log.push(LogEntry::Records {
+            epoch,
+            coordinator,
+            records: vec![record],
+        });
+        self.submissions.wait(hlc, request);
+        self.counters.submitted += 1;
+        self.want(hlc, now);
+        self.pacing.hurry_all();
+        Ok(())
+    }
+
+    fn on_read(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        mode: ReadMode,
+        query: Query,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        self.check_serves()?;
+        self.reads.check_capacity()?;
+        let evaluated = self.evaluated();
+        let (bound, snapshot) = match mode {
+            ReadMode::Snapshot => (evaluated, Snapshot::Latest),
+            ReadMode::After(timestamp) => (timestamp.hlc, Snapshot::Latest),
+            ReadMode::At(at) => (at, Snapshot::AtBound),
+            ReadMode::Bounded(age) => {
+                let oldest = now.wall.unix_millis().saturating_sub(age.as_millis() as u64);
+                (Hlc::from_unix_millis(oldest), Snapshot::Latest)
+            }
+            ReadMode::Strict => {
+                self.check_coordinates()?;
+                let promise = self.clock.issue(now.wall).ok_or(Refusal::ClockExhausted)?;
+                self.period.issue(None, promise, self.mark);
+                self.raise_positions();
+                self.pacing.hurry_all();
+                (promise, Snapshot::AtBound)
+            }
+        };
+        if bound > evaluated {
+            self.check_not_in_future(bound, now.wall)?;
+            self.want(bound, now);
+        }
+        self.counters.reads += 1;
+        self.reads.wait(bound, request, query, snapshot);
+        self.reads.take_ready(evaluated, effects);
+        Ok(())
+    }
+
+    fn check_serves(&self) -> Result<(), Refusal> {
+        let node = self.config.id;
+        if self.quarantine.is_some() {
+            return Err(Refusal::Quarantined { node });
+        }
+        if !self.membership().is_member(node) {
+            return Err(Refusal::NotMember {
+                node,
+                epoch: self.membership().epoch,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_coordinates(&self) -> Result<(), Refusal> {
+        let (node, epoch) = (self.config.id, self.membership().epoch);
+        if self.membership().is_coordinator(node) {
+            Ok(())
+        } else {
+            Err(Refusal::NotCoordinator { node, epoch })
+        }
+    }
+
+    /// A bound that nobody can have been told of would be waited for in vain.
+    fn check_not_in_future(&self, at: Hlc, wall: WallTime) -> Result<(), Refusal> {
+        let now = self.clock.last().unix_millis().max(wall.unix_millis());
+        let ahead_ms = at.unix_millis().saturating_sub(now);
+        if u128::from(ahead_ms) > self.config.profile.clock_offset_max.as_millis() {
+            return Err(Refusal::InFuture { at, ahead_ms });
+        }
+        Ok(())
+    }
+
+    /// Lets everybody know that somebody here waits for `bound`.
+    fn want(&mut self, bound: Hlc, now: Now) {
+        let row = self.period.own_row();
+        row.wanted = row.wanted.max(bound);
+        self.pacing.stay_active(now.monotonic, &self.config.profile);
+    }
+
+    fn raise_positions(&mut self) {
+        if self.period.raise_positions(self.clock.ceiling()) {
+            self.pacing.hurry_all();
+        }
+    }
+
+    /// Asks for a higher ceiling well before it is needed.
+    fn extend_ceiling(&mut self, wall: WallTime) {
+        let ahead = self.config.profile.ceiling_ahead;
+        let reached = self.clock.last().max(Hlc::from_unix_millis(wall.unix_millis()));
+        if self.ceiling_asked.is_none() && reached.plus(ahead / 2) > self.clock.ceiling() {
+            let ceiling = reached.plus(ahead);
+            self.ceiling_asked = Some((self.mark, ceiling));
+            self.log.push(LogEntry::Ceiling(ceiling));
+        }
+    }
+
+    fn on_time(&mut self, now: Now) {
+        let asked_before = self.fetches.len();
+        self.due.clear();
+        self.period
+            .on_time(now.monotonic, &self.config.profile, &mut self.due, &mut self.fetches);
+        self.counters.retransmissions += self.due.len() as u64;
+        self.counters.fetches += (self.fetches.len() - asked_before) as u64;
+        for peer in self
+            .due
+            .drain(..)
+            .chain(self.fetches[asked_before..].iter().map(|(peer, _)| *peer))
+        {
+            self.pacing.hurry(peer);
+        }
+    }
+
+    /// Picks the peers that get a frame in this step, and makes the promise that it carries.
+    fn promise_if_due(&mut self, now: Now) {
+        let wanted = self.period.watermark().matrix().wanted();
+        let is_awaited = self.period.promised().is_some_and(|promised| promised < wanted);
+        if is_awaited {
+            self.pacing.hurry_all();
+        }
+        self.pacing.take_due(now.monotonic, &self.config.profile, &mut self.due);
+        let is_due = !self.due.is_empty() || is_awaited && self.pacing.is_alone();
+        if self.period.promised().is_some()
+            && is_due
+            && let Some(promise) = self.clock.issue(now.wall)
+        {
+            self.period.issue(None, promise, self.mark);
+            self.raise_positions();
+        }
+    }
+
+    /// Follows the watermark: hands the executor what is final, and gives reads their snapshots.
+    fn advance(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.period.advance(now.monotonic);
+        if self.quarantine.is_some() || !self.membership().is_member(self.config.id) {
+            return;
+        }
+        if let Some(batch) = self
+            .evaluation
+            .next_batch(self.watermark(), self.period.streams(), now.monotonic)
+        {
+            effects.push(Effect::Evaluate(batch));
+        }
+        let evaluated = self.evaluated();
+        assert!(
+            evaluated <= self.watermark(),
+            "evaluated to {evaluated}, beyond the watermark {}",
+            self.watermark()
+        );
+        self.period.own_row().evaluated = evaluated;
+        self.reads.take_ready(evaluated, effects);
+    }
+
+    fn persist(&mut self, effects: &mut Vec<Effect>) {
+        if !self.log.is_empty() {
+            effects.push(Effect::Persist {
+                mark: self.mark,
+                entries: std::mem::take(&mut self.log),
+            });
+            self.mark = SyncMark(self.mark.0 + 1);
+        }
+    }
+
+    fn send(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let due = std::mem::take(&mut self.due);
+        for &peer in &due {
+            let mut messages = Vec::with_capacity(2);
+            self.fetches.retain(|(asked, fetch)| {
+                let is_for_peer = *asked == peer;
+                if is_for_peer {
+                    messages.push(Message::Fetch(fetch.clone()));
+                }
+                !is_for_peer
+            });
+            if self
+                .period
+                .messages_for(peer, now.monotonic, &self.config.profile, &mut messages)
+            {
+                self.pacing.hurry(peer);
+            }
+            self.counters.frames += 1;
+            effects.push(Effect::Send { to: peer, messages });
+        }
+        self.due = due;
+    }
+
+    /// Stops serving and evaluating. Streams are held, acknowledged and relayed as before: they are not in doubt.
+    fn enter_quarantine(&mut self, divergence: Divergence, effects: &mut Vec<Effect>) {
+        if self.quarantine.is_some() {
+            return;
+        }
+        let node = self.config.id;
+        tracing::error!(%node, ?divergence, "quarantined: this replica's state differs from a majority's");
+        let doubts = self
+            .submissions
+            .abandon()
+            .map(|request| (request, Reply::Unknown(Doubt::Quarantined { node })));
+        let refusals = self
+            .reads
+            .abandon()
+            .map(|request| (request, Reply::Refused(Refusal::Quarantined { node })));
+        effects.extend(
+            doubts
+                .chain(refusals)
+                .map(|(request, reply)| Effect::Reply { request, reply }),
+        );
+        effects.push(Effect::Quarantine(divergence.clone()));
+        self.quarantine = Some(divergence);
+    }
+}
+
+/// The state in one line, for traces and failed assertions.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("id", &self.config.id)
+            .field("epoch", &self.membership().epoch)
+            .field("watermark", &self.watermark())
+            .field("evaluated", &self.evaluated())
+            .field("promised", &self.period.promised())
+            .field("quarantine", &self.quarantine)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,311 @@
+//! The S-phase of one epoch at one node: its streams, who has acknowledged what, and what goes into a frame.
+//!
+//! Realises sections 3.1, 3.2 and 3.7 of the design by routing between the machines that each know one thing: the
+//! streams, replication to each peer, the watermark, catching up. All of it belongs to one epoch and is replaced as a
+//! whole when the epoch changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::SyncMark;
+use super::super::catchup::{Ask, Lag, Relays};
+use super::super::config::{Membership, Profile};
+use super::super::delay::Delay;
+use super::super::message::{Append, Fetch, Message};
+use super::super::replication::Replication;
+use super::super::stream::Stream;
+use super::super::watermark::Watermark;
+use crate::id::NodeId;
+use crate::lattice::Row;
+use crate::limits::APPEND_BYTES_MAX;
+use crate::time::{Hlc, Monotonic};
+use crate::transaction::Record;
+
+/// One epoch's streams and rows, as one node has them.
+#[derive(Clone, Debug)]
+pub(super) struct Period {
+    own: NodeId,
+    membership: Membership,
+    /// Of every coordinator; the own one's is what this node has issued.
+    streams: BTreeMap<NodeId, Stream>,
+    /// Of the own stream, to every other member.
+    replication: BTreeMap<NodeId, Replication>,
+    watermark: Watermark,
+    /// In the stream of every other coordinator.
+    lags: BTreeMap<NodeId, Lag>,
+    relays: Relays,
+    /// Rows or positions have changed since the watermark was last computed.
+    is_changed: bool,
+}
+
+/// What became of an append.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Appended {
+    /// It joined on. These records are new and must be persisted; none for a promise, or for what was held already.
+    Accepted(Vec<Arc<Record>>),
+    /// Records before it are missing.
+    Gap,
+}
+
+impl Period {
+    pub(super) fn new(own: NodeId, membership: Membership, start: Hlc) -> Self {
+        let stream = |coordinator: &NodeId| (*coordinator, Stream::new(membership.epoch, *coordinator, start));
+        let others = |nodes: &[NodeId]| nodes.iter().copied().filter(|node| *node != own).collect::<Vec<_>>();
+        Self {
+            own,
+            streams: membership.coordinators.iter().map(stream).collect(),
+            replication: others(&membership.members)
+                .into_iter()
+                .map(|peer| (peer, Replication::new(start)))
+                .collect(),
+            watermark: Watermark::new(membership.clone(), start),
+            lags: others(&membership.coordinators)
+                .into_iter()
+                .map(|peer| (peer, Lag::default()))
+                .collect(),
+            relays: Relays::default(),
+            is_changed: false,
+            membership,
+        }
+    }
+
+    pub(super) fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    pub(super) fn streams(&self) -> &BTreeMap<NodeId, Stream> {
+        &self.streams
+    }
+
+    pub(super) fn watermark(&self) -> &Watermark {
+        &self.watermark
+    }
+
+    /// The highest bound that this node has promised; none if it does not coordinate.
+    pub(super) fn promised(&self) -> Option<Hlc> {
+        self.streams.get(&self.own).map(Stream::received)
+    }
+
+    /// The weight of the own records that a majority does not hold yet.
+    pub(super) fn unstable_bytes(&self) -> usize {
+        self.streams
+            .get(&self.own)
+            .map_or(0, |own| own.bytes_above(self.watermark.stable(self.own)))
+    }
+
+    /// The weight of the own records that are kept.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.streams.get(&self.own).map_or(0, Stream::bytes)
+    }
+
+    /// Appends to the own stream: a record at `upto`, or a promise.
+    pub(super) fn issue(&mut self, record: Option<&Arc<Record>>, upto: Hlc, mark: SyncMark) {
+        let own = self.streams.get_mut(&self.own).expect("only a coordinator issues");
+        own.extend(record.map_or(&[][..], std::slice::from_ref), upto, mark);
+    }
+
+    /// *Given* an append of this epoch and of another coordinator's stream.
+    pub(super) fn on_append(&mut self, from: NodeId, append: Append, mark: SyncMark, now: Monotonic) -> Appended {
+        let coordinator = append.coordinator;
+        let stream = self
+            .streams
+            .get_mut(&coordinator)
+            .expect("the caller has checked the coordinator");
+        let lag = self
+            .lags
+            .get_mut(&coordinator)
+            .expect("the caller has checked that it is another's stream");
+        if from == coordinator {
+            lag.on_direct(now);
+        }
+        let held = stream.received();
+        match stream.accept(append, mark) {
+            Ok(new) => {
+                self.is_changed |= stream.received() > held;
+                Appended::Accepted(new)
+            }
+            Err(gap) => {
+                lag.on_gap(from, gap.upto, now);
+                Appended::Gap
+            }
+        }
+    }
+
+    /// *Given* a row of this epoch and of another node.
+    pub(super) fn on_row(&mut self, row: &Row, now: Monotonic, profile: &Profile) {
+        if let Some(replication) = self.replication.get_mut(&row.node) {
+            replication.on_acknowledged(row.position(self.own), now, profile);
+        }
+        self.watermark.join(row);
+        self.is_changed = true;
+    }
+
+    /// `from` asks for a stream of this epoch, this node's own or one that it holds.
+    pub(super) fn on_fetch(&mut self, from: NodeId, fetch: &Fetch, now: Monotonic, profile: &Profile) {
+        if fetch.coordinator == self.own {
+            if let Some(replication) = self.replication.get_mut(&from) {
+                replication.on_asked(fetch.after);
+            }
+        } else if self.streams.contains_key(&fetch.coordinator) {
+            self.relays
+                .on_asked(from, fetch.coordinator, fetch.after, now.plus(profile.relay_for));
+        }
+    }
+
+    /// *Gives* whether records became durable.
+    pub(super) fn on_persisted(&mut self, mark: SyncMark) -> bool {
+        // Every stream must hear of it, so no short-circuit.
+        self.streams
+            .values_mut()
+            .fold(false, |any, stream| stream.on_persisted(mark) | any)
+    }
+
+    /// Raises the own row to what is held durably, nothing above `ceiling`.
+    ///
+    /// *Gives* whether somebody who waits may learn from the row that a position has passed what he waits for.
+    pub(super) fn raise_positions(&mut self, ceiling: Hlc) -> bool {
+        if !self.membership.is_member(self.own) {
+            return false;
+        }
+        let wanted = self.watermark.matrix().wanted();
+        let row = self.watermark.own_row(self.own);
+        let mut is_awaited = false;
+        for (coordinator, stream) in &self.streams {
+            let durable = stream.durable();
+            let position = if durable == Hlc::MAX {
+                durable
+            } else {
+                durable.min(ceiling)
+            };
+            let before = row.position(*coordinator);
+            if position > before {
+                is_awaited |= before < wanted && wanted <= position;
+                row.raise_position(*coordinator, position);
+                self.is_changed = true;
+            }
+        }
+        is_awaited
+    }
+
+    /// The own row, for what else it says.
+    pub(super) fn own_row(&mut self) -> &mut Row {
+        self.watermark.own_row(self.own)
+    }
+
+    /// Computes the watermark if anything has changed, and looks who is further. *Gives* whether it went up.
+    pub(super) fn advance(&mut self, now: Monotonic) -> bool {
+        if !std::mem::take(&mut self.is_changed) {
+            return false;
+        }
+        for (coordinator, lag) in &mut self.lags {
+            lag.on_progress(
+                self.watermark.furthest(*coordinator),
+                self.streams[coordinator].received(),
+                now,
+            );
+        }
+        self.watermark.advance()
+    }
+
+    /// Drops the records at or below `through` that every member has flushed.
+    pub(super) fn drop_through(&mut self, through: Hlc) {
+        let through = through.min(self.watermark.flushed_by_all());
+        for stream in self.streams.values_mut() {
+            stream.drop_through(through);
+        }
+    }
+
+    /// What has come due: adds the peers to send to again, and the fetches with whom to ask.
+    pub(super) fn on_time(
+        &mut self,
+        now: Monotonic,
+        profile: &Profile,
+        hurry: &mut Vec<NodeId>,
+        fetches: &mut Vec<(NodeId, Fetch)>,
+    ) {
+        for (peer, replication) in &mut self.replication {
+            if replication.on_time(now, profile) {
+                hurry.push(*peer);
+            }
+        }
+        for (coordinator, lag) in &mut self.lags {
+            let patience = patience(self.replication.get(coordinator), profile);
+            let Some(ask) = lag.on_time(now, patience, profile) else {
+                continue;
+            };
+            let after = self.streams[coordinator].received();
+            let asked = match ask {
+                Ask::Node(node) => Some(node),
+                Ask::Holder(turn) => {
+                    let mut holders = self.watermark.holders(*coordinator, after);
+                    holders.retain(|holder| *holder != self.own);
+                    (!holders.is_empty()).then(|| holders[turn % holders.len()])
+                }
+            };
+            let Some(asked) = asked else { continue };
+            if asked != *coordinator {
+                lag.on_relay_asked(asked, now, profile);
+            }
+            fetches.push((
+                asked,
+                Fetch {
+                    epoch: self.membership.epoch,
+                    coordinator: *coordinator,
+                    after,
+                },
+            ));
+        }
+    }
+
+    /// When [`Period::on_time`] may next have something to do.
+    pub(super) fn wake_at(&self, profile: &Profile) -> Monotonic {
+        let retransmit = self.replication.values().map(Replication::retransmit_at).min();
+        let lags = self
+            .lags
+            .iter()
+            .map(|(coordinator, lag)| lag.wake_at(patience(self.replication.get(coordinator), profile), profile));
+        lags.chain(retransmit).min().unwrap_or(Monotonic::NEVER)
+    }
+
+    /// The peers to whom the stream of `coordinator` is relayed.
+    pub(super) fn relay_peers(&self, coordinator: NodeId) -> impl Iterator<Item = NodeId> {
+        self.relays.peers_for(coordinator)
+    }
+
+    /// Adds what `peer` should hear now to `messages`. *Gives* whether there is more than one frame holds.
+    pub(super) fn messages_for(
+        &mut self,
+        peer: NodeId,
+        now: Monotonic,
+        profile: &Profile,
+        messages: &mut Vec<Message>,
+    ) -> bool {
+        let mut has_more = false;
+        if let (Some(own), Some(replication)) = (self.streams.get(&self.own), self.replication.get_mut(&peer)) {
+            messages.push(Message::Append(replication.next_append(own, now, profile)));
+            has_more |= replication.has_more(own.last_record());
+        }
+        messages.extend(self.watermark.matrix().row(self.own).cloned().map(Message::Row));
+        let relayed = self.relays.relayed_to(peer, now);
+        for (coordinator, sent) in &relayed {
+            let stream = &self.streams[coordinator];
+            let append = stream.piece(*sent, APPEND_BYTES_MAX / relayed.len());
+            let reached = append.records.last().map_or(append.prev, |record| record.hlc);
+            has_more |= reached < stream.last_record();
+            self.relays.on_sent(peer, *coordinator, reached);
+            messages.push(Message::Append(append));
+            messages.extend(self.watermark.matrix().row(*coordinator).cloned().map(Message::Row));
+        }
+        has_more
+    }
+}
+
+/// How long an answer of a coordinator may take: as measured on the own stream to it.
+fn patience(replication: Option<&Replication>, profile: &Profile) -> Duration {
+    let margin = profile.active_tick * 4;
+    replication.map_or_else(
+        || Delay::default().patience(margin),
+        |replication| replication.delay().patience(margin),
+    )
+}

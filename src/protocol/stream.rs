@@ -1,0 +1,306 @@
+//! One coordinator's stream of one epoch, as one node holds it.
+//!
+//! Realises the receiving half of section 3.1 of the design. A stream is held up to a position: everything of it at or
+//! below is here, and nothing else will ever be there. Holding and holding *durably* are two positions, because only the
+//! second one counts in quorums; the sync marks that lie between them are kept here.
+//!
+//! It does not decide whom to send to (`replication`) nor what to do about a hole (`catchup`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::SyncMark;
+use super::message::Append;
+use crate::id::{Epoch, NodeId};
+use crate::time::Hlc;
+use crate::transaction::Record;
+
+/// A stream as held by one node.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    epoch: Epoch,
+    coordinator: NodeId,
+    /// Records above `dropped`, ascending.
+    records: VecDeque<Held>,
+    /// Everything at or below has been dropped from `records`, because nobody needs it any more.
+    dropped: Hlc,
+    /// Everything at or below is held.
+    received: Hlc,
+    /// Everything at or below is held durably.
+    durable: Hlc,
+    /// What becomes durable with which mark, ascending in both.
+    pending: VecDeque<(SyncMark, Hlc)>,
+    /// The weight of all records ever held, in bytes.
+    weight: u64,
+}
+
+/// A record, and the weight of the stream up to and including it.
+#[derive(Clone, Debug)]
+struct Held {
+    record: Arc<Record>,
+    weight: u64,
+}
+
+/// An `Append` did not join on to what is held: records between are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// The missing part reaches at least up to here.
+    pub upto: Hlc,
+}
+
+impl Stream {
+    /// The empty stream of `coordinator` in `epoch`; nothing in it lies at or below `start`.
+    pub(crate) fn new(epoch: Epoch, coordinator: NodeId, start: Hlc) -> Self {
+        Self {
+            epoch,
+            coordinator,
+            records: VecDeque::new(),
+            dropped: start,
+            received: start,
+            durable: start,
+            pending: VecDeque::new(),
+            weight: 0,
+        }
+    }
+
+    /// Everything at or below is held.
+    pub(crate) fn received(&self) -> Hlc {
+        self.received
+    }
+
+    /// Everything at or below is held durably.
+    pub(crate) fn durable(&self) -> Hlc {
+        self.durable
+    }
+
+    /// The weight of the records kept, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes_above(self.dropped)
+    }
+
+    /// The weight of the records above `after`, in bytes.
+    pub(crate) fn bytes_above(&self, after: Hlc) -> usize {
+        match self.records.get(self.first_above(after)) {
+            Some(first) => (self.weight - first.weight) as usize + first.record.weight(),
+            None => 0,
+        }
+    }
+
+    /// The place of the last record; of a stream without records, where they begin.
+    pub(crate) fn last_record(&self) -> Hlc {
+        self.records.back().map_or(self.dropped, |last| last.record.hlc)
+    }
+
+    /// Adds what `append` brings beyond what is held. Idempotent.
+    ///
+    /// *Given* an append of this stream, its records ascending and within its bounds. `mark` is the sync mark under which the caller
+    /// will make the new records durable.
+    ///
+    /// *Gives* the new records, which the caller must persist under `mark`; none for a pure promise and for what was held already.
+    ///
+    /// *Errors* when records between are missing; then nothing changed.
+    pub(crate) fn accept(&mut self, append: Append, mark: SyncMark) -> Result<Vec<Arc<Record>>, Gap> {
+        assert!(
+            append.coordinator == self.coordinator && append.epoch == self.epoch,
+            "an append of {} in {} for the stream of {} in {}",
+            append.coordinator,
+            append.epoch,
+            self.coordinator,
+            self.epoch
+        );
+        if append.prev > self.received {
+            return Err(Gap { upto: append.prev });
+        }
+        if append.upto <= self.received {
+            return Ok(Vec::new());
+        }
+        let mut new = append.records;
+        let known = new.partition_point(|record| record.hlc <= self.received);
+        new.drain(..known);
+        self.extend(&new, append.upto, mark);
+        Ok(new)
+    }
+
+    /// Adds one's own records or promise. *Given* `records` ascending, above what is held and at most `upto`.
+    pub(crate) fn extend(&mut self, records: &[Arc<Record>], upto: Hlc, mark: SyncMark) {
+        assert!(
+            upto >= self.received,
+            "{} goes back from {} to {upto}",
+            self.coordinator,
+            self.received
+        );
+        for record in records {
+            let last = self.last_record();
+            assert!(
+                record.hlc > last && record.hlc <= upto,
+                "{} lies outside {last}..={upto}",
+                record.hlc
+            );
+            self.weight += record.weight() as u64;
+            self.records.push_back(Held {
+                record: record.clone(),
+                weight: self.weight,
+            });
+        }
+        self.received = upto;
+        match self.pending.back_mut() {
+            _ if !records.is_empty() => self.pending.push_back((mark, upto)),
+            // A promise needs no sync of its own, but it says nothing before the records below it are durable.
+            Some((_, position)) => *position = upto,
+            None => self.durable = upto,
+        }
+    }
+
+    /// Everything persisted at or below `mark` is durable now. *Gives* whether records became durable.
+    pub(crate) fn on_persisted(&mut self, mark: SyncMark) -> bool {
+        let before = self.pending.len();
+        while let Some((_, position)) = self.pending.pop_front_if(|(pending, _)| *pending <= mark) {
+            self.durable = position;
+        }
+        assert!(self.durable <= self.received);
+        self.pending.len() < before
+    }
+
+    /// The records in `after < hlc <= upto`, ascending.
+    ///
+    /// *Panics* when `after` lies in the part that was dropped.
+    pub(crate) fn records_between(&self, after: Hlc, upto: Hlc) -> impl Iterator<Item = &Arc<Record>> {
+        assert!(
+            after >= self.dropped || self.records.is_empty(),
+            "{after} of {} was dropped",
+            self.coordinator
+        );
+        let above = self.records.range(self.first_above(after)..).map(|held| &held.record);
+        above.take_while(move |record| record.hlc <= upto)
+    }
+
+    /// A piece of the stream from `after` on: records up to about `bytes_max` (one at least), and the position they reach.
+    ///
+    /// What was dropped is not served: such a piece begins where records are still kept, because who asks was known to hold
+    /// all below, and only an old message says otherwise.
+    pub(crate) fn piece(&self, after: Hlc, bytes_max: usize) -> Append {
+        let after = after.max(self.dropped);
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        let mut upto = self.received;
+        for record in self.records_between(after, self.received) {
+            if bytes > 0 && bytes + record.weight() > bytes_max {
+                upto = records.last().map_or(after, |last: &Arc<Record>| last.hlc);
+                break;
+            }
+            bytes += record.weight();
+            records.push(record.clone());
+        }
+        Append {
+            epoch: self.epoch,
+            coordinator: self.coordinator,
+            prev: after,
+            upto: upto.max(after),
+            records,
+        }
+    }
+
+    /// Drops the records at or below `through`: nobody needs them any more. What is not durable here is kept.
+    pub(crate) fn drop_through(&mut self, through: Hlc) {
+        let through = through.min(self.durable);
+        while let Some(held) = self.records.pop_front_if(|held| held.record.hlc <= through) {
+            self.dropped = held.record.hlc;
+        }
+    }
+
+    fn first_above(&self, after: Hlc) -> usize {
+        self.records.partition_point(|held| held.record.hlc <= after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{hlc, record};
+    use super::*;
+
+    fn append(prev: u64, upto: u64, records: &[u64]) -> Append {
+        Append {
+            epoch: Epoch::FIRST,
+            coordinator: NodeId::new(1),
+            prev: hlc(prev),
+            upto: hlc(upto),
+            records: records.iter().map(|place| record(*place)).collect(),
+        }
+    }
+
+    fn stream() -> Stream {
+        Stream::new(Epoch::FIRST, NodeId::new(1), Hlc::ZERO)
+    }
+
+    fn places(records: &[Arc<Record>]) -> Vec<Hlc> {
+        records.iter().map(|record| record.hlc).collect()
+    }
+
+    #[test]
+    fn a_repeated_or_overlapping_append_adds_only_what_is_new() {
+        let mut stream = stream();
+        assert_eq!(
+            places(&stream.accept(append(0, 5, &[2, 4]), SyncMark(1)).unwrap()),
+            [hlc(2), hlc(4)]
+        );
+        assert_eq!(stream.accept(append(0, 5, &[2, 4]), SyncMark(2)).unwrap(), []);
+        assert_eq!(
+            places(&stream.accept(append(2, 9, &[4, 7]), SyncMark(3)).unwrap()),
+            [hlc(7)]
+        );
+        assert_eq!(stream.received(), hlc(9));
+    }
+
+    #[test]
+    fn an_append_after_a_hole_changes_nothing() {
+        let mut stream = stream();
+        stream.accept(append(0, 3, &[]), SyncMark(1)).unwrap();
+        assert_eq!(
+            stream.accept(append(4, 9, &[7]), SyncMark(2)),
+            Err(Gap { upto: hlc(4) })
+        );
+        assert_eq!((stream.received(), stream.durable()), (hlc(3), hlc(3)));
+    }
+
+    #[test]
+    fn a_promise_is_not_durable_before_the_records_below_it() {
+        let mut stream = stream();
+        stream.accept(append(0, 5, &[4]), SyncMark(1)).unwrap();
+        stream.accept(append(4, 8, &[]), SyncMark(2)).unwrap();
+        assert_eq!((stream.received(), stream.durable()), (hlc(8), hlc(0)));
+        assert!(!stream.on_persisted(SyncMark(0)));
+        assert!(stream.on_persisted(SyncMark(1)));
+        assert_eq!(stream.durable(), hlc(8));
+        stream.accept(append(4, 9, &[]), SyncMark(3)).unwrap();
+        assert_eq!(stream.durable(), hlc(9));
+    }
+
+    #[test]
+    fn a_piece_is_complete_up_to_the_position_it_names() {
+        let mut stream = stream();
+        stream.accept(append(0, 9, &[2, 4, 6]), SyncMark(1)).unwrap();
+        let weight = record(2).weight();
+        let piece = stream.piece(hlc(2), 2 * weight);
+        assert_eq!((places(&piece.records), piece.upto), (vec![hlc(4), hlc(6)], hlc(9)));
+        let piece = stream.piece(hlc(0), 2 * weight);
+        assert_eq!((places(&piece.records), piece.upto), (vec![hlc(2), hlc(4)], hlc(4)));
+        let piece = stream.piece(hlc(0), 1);
+        assert_eq!(
+            (places(&piece.records), piece.upto),
+            (vec![hlc(2)], hlc(2)),
+            "one record at least"
+        );
+    }
+
+    #[test]
+    fn what_is_dropped_is_neither_served_nor_counted() {
+        let mut stream = stream();
+        stream.accept(append(0, 9, &[2, 4, 6]), SyncMark(1)).unwrap();
+        stream.drop_through(hlc(4));
+        assert_eq!(stream.bytes(), 3 * record(2).weight(), "not durable, so kept");
+        stream.on_persisted(SyncMark(1));
+        stream.drop_through(hlc(5));
+        assert_eq!(stream.bytes(), record(6).weight());
+        assert_eq!(stream.piece(hlc(2), 1000), append(4, 9, &[6]));
+    }
+}

@@ -1,0 +1,72 @@
+//! Own transactions that wait for their evaluation.
+//!
+//! The coordinator answers a client once its own replica has evaluated the transaction (section 3.3 of the design).
+
+use std::collections::BTreeMap;
+
+use super::{Refusal, Reply};
+use crate::id::{NodeId, RequestId};
+use crate::limits::{STREAM_BYTES_KEPT_MAX, SUBMISSIONS_WAITING_MAX, UNSTABLE_BYTES_MAX};
+use crate::time::Hlc;
+use crate::transaction::Settlement;
+
+/// The requests that wait, by the timestamps of their transactions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Submissions {
+    waiting: BTreeMap<Hlc, RequestId>,
+}
+
+impl Submissions {
+    /// Whether one more may be taken in.
+    ///
+    /// *Given* the weight of the own records that a majority does not hold yet, and of those that some member still needs.
+    pub(crate) fn check_capacity(&self, unstable_bytes: usize, kept_bytes: usize) -> Result<(), Refusal> {
+        let bounds = [
+            (
+                "transactions wait for their evaluation",
+                self.waiting.len(),
+                SUBMISSIONS_WAITING_MAX,
+            ),
+            (
+                "bytes of records wait for a majority",
+                unstable_bytes,
+                UNSTABLE_BYTES_MAX,
+            ),
+            (
+                "bytes of records wait for a member that is behind",
+                kept_bytes,
+                STREAM_BYTES_KEPT_MAX,
+            ),
+        ];
+        match bounds.into_iter().find(|(_, used, limit)| used >= limit) {
+            Some((what, _, limit)) => Err(Refusal::Overloaded { what, limit }),
+            None => Ok(()),
+        }
+    }
+
+    /// `request` waits for the transaction at `hlc`.
+    pub(crate) fn wait(&mut self, hlc: Hlc, request: RequestId) {
+        let before = self.waiting.insert(hlc, request);
+        assert!(before.is_none(), "two transactions at {hlc}");
+    }
+
+    /// *Gives* the answers of own transactions that were evaluated.
+    pub(crate) fn on_evaluated(
+        &mut self,
+        own: NodeId,
+        settlements: Vec<Settlement>,
+    ) -> impl Iterator<Item = (RequestId, Reply)> {
+        let of_own = settlements
+            .into_iter()
+            .filter(move |settlement| settlement.record.node == own);
+        of_own.filter_map(|settlement| {
+            let request = self.waiting.remove(&settlement.record.hlc)?;
+            Some((request, Reply::Settled(settlement)))
+        })
+    }
+
+    /// *Gives* every request that waits: nobody will answer them here.
+    pub(crate) fn abandon(&mut self) -> impl Iterator<Item = RequestId> {
+        std::mem::take(&mut self.waiting).into_values()
+    }
+}

@@ -1,0 +1,309 @@
+//! A few nodes on one desk: the production core, driven by hand, so that a test reads as a script.
+//!
+//! Frames take as long as the test says, syncs and evaluation too; nothing is random. What is evaluated is only noted: a
+//! transaction's output is its place in the order.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use plimsoll::id::{ClusterId, Epoch, NodeId, RequestId, TransactionId};
+use plimsoll::key::Value;
+use plimsoll::lattice::Digest;
+use plimsoll::protocol::config::{Membership, NodeConfig, Profile};
+use plimsoll::protocol::message::Message;
+use plimsoll::protocol::node::Node;
+use plimsoll::protocol::{Effect, Evaluated, Input, Query, ReadMode, Reply};
+use plimsoll::time::{Hlc, Monotonic, Now, Timestamp, WallTime};
+use plimsoll::transaction::{Footprint, Outcome, Settlement, ThunkId, Transaction};
+
+/// Milliseconds since the Unix epoch at which every test begins.
+pub(crate) const START_MS: u64 = 1_800_000_000_000;
+
+pub(crate) fn node(number: u32) -> NodeId {
+    NodeId::new(number)
+}
+
+pub(crate) fn transaction(number: u64) -> Transaction {
+    let mut random = [0; 10];
+    random[..8].copy_from_slice(&number.to_be_bytes());
+    Transaction {
+        id: TransactionId::from_parts(START_MS, random),
+        thunk: ThunkId {
+            name: "test".into(),
+            version: 1,
+        },
+        arguments: Value::default(),
+        footprint: Footprint::default(),
+    }
+}
+
+/// What happened at a request, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Answer {
+    Reply(Reply),
+    /// The snapshot at which the read was to be made.
+    Read(Hlc),
+}
+
+/// What is on its way.
+#[derive(Clone, Debug)]
+struct Arrival {
+    at_us: u64,
+    to: NodeId,
+    input: Input,
+}
+
+/// The nodes and what lies between them.
+pub(crate) struct Cluster {
+    pub(crate) now_us: u64,
+    nodes: BTreeMap<NodeId, Node>,
+    /// In the order of sending; taken by time.
+    arrivals: VecDeque<Arrival>,
+    /// One-way delay between two nodes, in either direction.
+    delays_us: BTreeMap<(NodeId, NodeId), u64>,
+    pub(crate) cuts: BTreeSet<(NodeId, NodeId)>,
+    /// How long a sync takes; absent: it never ends.
+    pub(crate) sync_us: BTreeMap<NodeId, Option<u64>>,
+    /// Milliseconds by which a wall clock is off.
+    pub(crate) offset_ms: BTreeMap<NodeId, i64>,
+    /// A replica that computes something else.
+    pub(crate) corrupt: Option<NodeId>,
+    pub(crate) answers: BTreeMap<RequestId, (u64, Answer)>,
+    /// What every replica evaluated, in order.
+    pub(crate) evaluated: BTreeMap<NodeId, Vec<Timestamp>>,
+    pub(crate) quarantined: Vec<NodeId>,
+    pub(crate) frames: u64,
+    requests: u64,
+}
+
+impl Cluster {
+    /// Members and coordinators 1..=n with the same delay between any two.
+    pub(crate) fn new(count: u32, delay_ms: u64, profile: Profile) -> Self {
+        let nodes: Vec<NodeId> = (1..=count).map(node).collect();
+        Self::with_membership(
+            Membership::new(Epoch::FIRST, nodes.clone(), nodes).unwrap(),
+            delay_ms,
+            profile,
+        )
+    }
+
+    pub(crate) fn with_membership(membership: Membership, delay_ms: u64, profile: Profile) -> Self {
+        let ids: BTreeSet<NodeId> = membership
+            .members
+            .iter()
+            .chain(&membership.coordinators)
+            .copied()
+            .collect();
+        let start = |id: &NodeId| {
+            let config = NodeConfig {
+                id: *id,
+                cluster: ClusterId::new(1),
+                profile: profile.clone(),
+            };
+            (*id, Node::new(config, membership.clone(), Hlc::ZERO))
+        };
+        let mut cluster = Self {
+            now_us: 0,
+            nodes: ids.iter().map(start).collect(),
+            arrivals: VecDeque::new(),
+            delays_us: BTreeMap::new(),
+            cuts: BTreeSet::new(),
+            sync_us: ids.iter().map(|id| (*id, Some(100))).collect(),
+            offset_ms: BTreeMap::new(),
+            corrupt: None,
+            answers: BTreeMap::new(),
+            evaluated: BTreeMap::new(),
+            quarantined: Vec::new(),
+            frames: 0,
+            requests: 0,
+        };
+        for a in &ids {
+            for b in &ids {
+                cluster.delays_us.insert((*a, *b), delay_ms * 1000);
+            }
+        }
+        for id in ids {
+            cluster.step(id, Input::Wake);
+        }
+        cluster
+    }
+
+    pub(crate) fn set_delay_ms(&mut self, a: NodeId, b: NodeId, delay_ms: u64) {
+        self.delays_us.insert((a, b), delay_ms * 1000);
+        self.delays_us.insert((b, a), delay_ms * 1000);
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[&id]
+    }
+
+    pub(crate) fn submit(&mut self, at: NodeId, number: u64) -> RequestId {
+        let request = self.next_request();
+        self.step(
+            at,
+            Input::Submit {
+                request,
+                transaction: transaction(number),
+            },
+        );
+        request
+    }
+
+    pub(crate) fn read(&mut self, at: NodeId, mode: ReadMode) -> RequestId {
+        let request = self.next_request();
+        self.step(
+            at,
+            Input::Read {
+                request,
+                mode,
+                query: Query::default(),
+            },
+        );
+        request
+    }
+
+    pub(crate) fn receive(&mut self, to: NodeId, from: NodeId, messages: Vec<Message>) {
+        self.step(to, Input::Receive { from, messages });
+    }
+
+    /// Runs until `ms` milliseconds since the start.
+    pub(crate) fn run_until_ms(&mut self, ms: u64) {
+        let end_us = ms * 1000;
+        loop {
+            let arrival = self
+                .arrivals
+                .iter()
+                .enumerate()
+                .min_by_key(|(place, arrival)| (arrival.at_us, *place));
+            let arrival = arrival.map(|(place, arrival)| (arrival.at_us, place));
+            let wake = self
+                .nodes
+                .iter()
+                .map(|(id, node)| (node.wake_at().0, *id))
+                .min()
+                .expect("some node");
+            let next_us = arrival.map_or(wake.0, |(at_us, _)| at_us.min(wake.0));
+            if next_us > end_us {
+                break;
+            }
+            assert!(
+                next_us >= self.now_us,
+                "a wake in the past: {next_us} at {}",
+                self.now_us
+            );
+            self.now_us = next_us;
+            match arrival.filter(|(at_us, _)| *at_us <= wake.0) {
+                Some((_, place)) => {
+                    let arrival = self.arrivals.remove(place).expect("just found");
+                    self.step(arrival.to, arrival.input);
+                }
+                None => self.step(wake.1, Input::Wake),
+            }
+        }
+        self.now_us = end_us;
+    }
+
+    /// The milliseconds from the start to the answer; panics where there is none.
+    pub(crate) fn answered_at_ms(&self, request: RequestId) -> f64 {
+        self.answers[&request].0 as f64 / 1000.0
+    }
+
+    pub(crate) fn settlement(&self, request: RequestId) -> &Settlement {
+        match &self.answers[&request].1 {
+            Answer::Reply(Reply::Settled(settlement)) => settlement,
+            other => panic!("{request:?} was answered with {other:?}"),
+        }
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId(self.requests)
+    }
+
+    fn step(&mut self, id: NodeId, input: Input) {
+        let wall_us = (START_MS * 1000 + self.now_us) as i64 + self.offset_ms.get(&id).unwrap_or(&0) * 1000;
+        let now = Now {
+            wall: WallTime(wall_us as u64),
+            monotonic: Monotonic(self.now_us),
+        };
+        let mut effects = Vec::new();
+        self.nodes
+            .get_mut(&id)
+            .expect("a known node")
+            .step(now, input, &mut effects);
+        for effect in effects {
+            self.carry_out(id, effect);
+        }
+    }
+
+    fn carry_out(&mut self, id: NodeId, effect: Effect) {
+        match effect {
+            Effect::Send { to, messages } => {
+                self.frames += 1;
+                if !self.cuts.contains(&(id, to)) {
+                    let delay = self.delays_us[&(id, to)];
+                    self.arrive(delay, to, Input::Receive { from: id, messages });
+                }
+            }
+            Effect::Persist { mark, entries } => {
+                assert!(!entries.is_empty());
+                if let Some(sync_us) = self.sync_us[&id] {
+                    self.arrive(sync_us, id, Input::Persisted(mark));
+                }
+            }
+            Effect::Evaluate(batch) => {
+                let order = self.evaluated.entry(id).or_default();
+                let mut settlements = Vec::new();
+                for (timestamp, record) in &batch.records {
+                    assert!(
+                        order.last().is_none_or(|last| last < timestamp),
+                        "{timestamp} after {order:?}"
+                    );
+                    order.push(*timestamp);
+                    settlements.push(Settlement {
+                        record: *timestamp,
+                        id: record.transaction.id,
+                        effective: *timestamp,
+                        outcome: Outcome::Committed(Value::new(order.len().to_string())),
+                    });
+                }
+                let boundary = Hlc::from_unix_millis(batch.upto.unix_millis() / 1024 * 1024);
+                let folded = order.iter().filter(|timestamp| timestamp.hlc <= boundary).count() as u64;
+                let digest = Digest {
+                    boundary,
+                    value: folded + u64::from(self.corrupt == Some(id)),
+                };
+                let evaluated = Evaluated {
+                    upto: batch.upto,
+                    settlements,
+                    digests: vec![digest],
+                    flushed: batch.upto,
+                    blocked: None,
+                };
+                self.arrive(0, id, Input::Evaluated(evaluated));
+            }
+            Effect::Read { request, at, .. } => self.answer(request, Answer::Read(at)),
+            Effect::Reply { request, reply } => self.answer(request, Answer::Reply(reply)),
+            Effect::Quarantine(_) => self.quarantined.push(id),
+        }
+    }
+
+    fn answer(&mut self, request: RequestId, answer: Answer) {
+        let before = self.answers.insert(request, (self.now_us, answer));
+        assert_eq!(before, None, "{request:?} was answered twice");
+    }
+
+    fn arrive(&mut self, delay_us: u64, to: NodeId, input: Input) {
+        self.arrivals.push_back(Arrival {
+            at_us: self.now_us + delay_us,
+            to,
+            input,
+        });
+    }
+}
+
+pub(crate) fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}

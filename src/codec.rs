@@ -160,6 +160,11 @@ pub fn decode<T: bincode::Decode<()>>(kind: Kind, bytes: &[u8]) -> Result<T, Dec
     }
 }
 
+/// Writes `content` without an envelope to the end of `out`: for hashing.
+pub(crate) fn append_plain<T: bincode::Encode>(content: &T, out: &mut Vec<u8>) {
+    bincode::encode_into_std_write(content, out, WIRE).expect("plain data into memory");
+}
+
 /// How many bytes `content` takes without an envelope.
 pub fn encoded_len<T: bincode::Encode>(content: &T) -> usize {
     let mut counted = bincode::enc::write::SizeWriter::default();

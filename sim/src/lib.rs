@@ -1,7 +1,13 @@
 //! A discrete-event simulator of whole Plimsoll clusters.
 
+pub mod bound;
+pub mod clock;
+pub mod cost;
 pub mod delays;
 pub mod history;
+pub mod network;
 pub mod port;
+pub mod queue;
+pub mod random;
 pub mod scenario;
 pub mod topology;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 pub struct FaultsConfig {
     /// The probability that a frame is lost, 0 to 1.
     pub loss: f64,
-    /// The probability that a frame arrives twice, 0 to 1.
+    /// The probability that a frame arrives twice, 0 to 1; the second time up to a round trip later, uniformly.
     pub duplicate: f64,
     /// The probability that a frame is held back, so that later ones overtake it, 0 to 1.
     pub reorder: f64,

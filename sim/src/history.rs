@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::Path;
 
+pub(crate) use edn::steps_in_edn;
 pub use json::ReadHistoryError;
 use plimsoll::id::TransactionId;
 use plimsoll::time::Timestamp;
@@ -125,6 +126,13 @@ impl Phase {
     }
 }
 
+impl MicroOperation {
+    /// Whether the step changes anything.
+    pub const fn is_write(&self) -> bool {
+        matches!(self, Self::Append { .. } | Self::Write { .. } | Self::Add { .. })
+    }
+}
+
 impl History {
     /// Writes the history to a new file, in the form that its name ends in: `.edn`, or lines of JSON for `.json`, `.jsonl` and
     /// `.ndjson`.
@@ -151,8 +159,8 @@ fn nanoseconds(entry: &Entry) -> io::Result<u64> {
     })
 }
 
-/// Names of functions that the checkers treat in a way of their own. Every other name is a transaction if the entry has
-/// an id, and is judged like [`function::SNAPSHOT_READ`] if it has none.
+/// Names of functions that the checkers treat in a way of their own. An operation of any other name must see everything
+/// that was answered before it began.
 pub mod function {
     /// A read that sees everything that was answered anywhere before it began.
     pub const STRICT_READ: &str = "strict-read";

@@ -1,3 +1,4 @@
 //! A discrete-event simulator of whole Plimsoll clusters.
 
+pub mod check;
 pub mod history;

@@ -26,21 +26,22 @@ impl History {
     }
 }
 
+/// The steps of one operation as they stand in the file, for evidence.
+pub(crate) fn steps_in_edn(steps: &[MicroOperation]) -> String {
+    let mut text = String::new();
+    steps_to_edn(&mut text, steps).expect("writing to a string cannot fail");
+    text
+}
+
 fn entry_to_edn(line: &mut String, index: usize, time: u64, entry: &Entry) -> std::fmt::Result {
     write!(
         line,
-        "{{:index {index}, :type :{}, :process {}, :time {time}, :f :{}, :value [",
+        "{{:index {index}, :type :{}, :process {}, :time {time}, :f :{}, :value ",
         entry.phase.name(),
         entry.process,
         entry.function
     )?;
-    for (place, step) in entry.value.iter().enumerate() {
-        if place > 0 {
-            line.push(' ');
-        }
-        step_to_edn(line, step)?;
-    }
-    line.push(']');
+    steps_to_edn(line, &entry.value)?;
     if let Some(id) = entry.id {
         write!(line, ", :id \"{id}\"")?;
     }
@@ -52,6 +53,18 @@ fn entry_to_edn(line: &mut String, index: usize, time: u64, entry: &Entry) -> st
         text_to_edn(line, error);
     }
     writeln!(line, ", :region {}}}", entry.region)
+}
+
+fn steps_to_edn(line: &mut String, steps: &[MicroOperation]) -> std::fmt::Result {
+    line.push('[');
+    for (place, step) in steps.iter().enumerate() {
+        if place > 0 {
+            line.push(' ');
+        }
+        step_to_edn(line, step)?;
+    }
+    line.push(']');
+    Ok(())
 }
 
 fn step_to_edn(line: &mut String, step: &MicroOperation) -> std::fmt::Result {

@@ -1,6 +1,7 @@
 //! A discrete-event simulator of whole Plimsoll clusters.
 
 pub mod bound;
+pub mod check;
 pub mod clock;
 pub mod cost;
 pub mod delays;

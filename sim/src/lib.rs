@@ -12,3 +12,4 @@ pub mod queue;
 pub mod random;
 pub mod scenario;
 pub mod topology;
+pub mod world;

@@ -45,6 +45,17 @@ pub const STREAM_BYTES_KEPT_MAX: usize = 256 << 20;
 /// Records in one batch for the executor, but for further ones at the same [`Hlc`](crate::time::Hlc). What is left over makes the next batch.
 pub const BATCH_RECORDS_MAX: usize = 4_096;
 
+/// Timestamp time for which the outcome of a transaction id is kept. An id older than that is refused at evaluation, as it may
+/// have taken effect before.
+pub const OUTCOME_WINDOW: Duration = Duration::from_secs(600);
+
+/// How far the time in a transaction id may lie ahead of its timestamp. Beyond: it is refused at evaluation, as its outcome
+/// would have to be kept for too long.
+pub const ID_AHEAD_MAX: Duration = Duration::from_secs(60);
+
+/// Timestamp time for which old versions are kept at least. A read of an older snapshot is refused.
+pub const VERSION_RETENTION: Duration = Duration::from_secs(30);
+
 /// Timestamp time between two digests of a replica's state. Boundaries are its multiples.
 pub const DIGEST_INTERVAL: Duration = Duration::from_millis(1_024);
 

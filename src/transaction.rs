@@ -118,6 +118,16 @@ pub enum Abort {
         /// How long outcomes are kept, in milliseconds.
         window_ms: u64,
     },
+    /// The time in the id lies too far ahead of the timestamp.
+    #[error(
+        "the transaction id was made {ahead_ms} ms after its timestamp, more than {limit_ms}: check the client's clock"
+    )]
+    FromFuture {
+        /// By how much, in milliseconds.
+        ahead_ms: u64,
+        /// The bound, in milliseconds.
+        limit_ms: u64,
+    },
     /// A value or the output was larger than the bound.
     #[error("{what} has {bytes} bytes, more than the limit of {limit}")]
     TooLarge {

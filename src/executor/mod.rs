@@ -1,1 +1,10 @@
-//! Executors: evaluate ordered records against the versions.
+//! Evaluation behind the core: ordered records in, outcomes and versions out.
+//!
+//! Realises section 3.3 of the design. Any executor must give what [`SerialExecutor`] gives: the result of evaluating every record
+//! in timestamp order, each over all that came before.
+
+mod digest;
+mod outcomes;
+mod serial;
+
+pub use serial::{Answer, DryRun, ReadError, SerialExecutor};

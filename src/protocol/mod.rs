@@ -19,6 +19,7 @@ mod catchup;
 pub mod config;
 mod delay;
 mod evaluation;
+pub mod frame;
 pub mod message;
 pub mod node;
 mod pacing;

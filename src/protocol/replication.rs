@@ -21,6 +21,8 @@ pub(crate) struct Replication {
     acknowledged: Hlc,
     /// All records at or below were sent, if perhaps lost: the last record sent, or where sending begins again.
     sent: Hlc,
+    /// The highest record ever sent: one at or below is sent again, and gives no sample of the delay.
+    first_sent: Hlc,
     /// The measured delay to the peer and back.
     delay: Delay,
     /// When to send again what is not acknowledged; [`Monotonic::NEVER`] when all that was sent is.
@@ -35,6 +37,7 @@ impl Replication {
         Self {
             acknowledged: start,
             sent: start,
+            first_sent: start,
             delay: Delay::default(),
             retransmit_at: Monotonic::NEVER,
             retransmissions: 0,
@@ -95,7 +98,10 @@ impl Replication {
         let append = own.piece(self.sent, APPEND_BYTES_MAX);
         if let Some(last) = append.records.last() {
             self.sent = last.hlc;
-            self.delay.on_sent(last.hlc, now);
+            if last.hlc > self.first_sent {
+                self.first_sent = last.hlc;
+                self.delay.on_sent(last.hlc, now);
+            }
             if self.retransmit_at == Monotonic::NEVER {
                 self.retransmit_at = now.plus(self.retransmit_after(profile));
             }

@@ -1,1 +1,121 @@
+//! Building footprints and asking them.
 
+use crate::key::{Key, KeyRange};
+use crate::transaction::Footprint;
+
+impl Footprint {
+    /// Touches nothing.
+    pub const fn new() -> Self {
+        Self {
+            reads: Vec::new(),
+            ranges: Vec::new(),
+            writes: Vec::new(),
+        }
+    }
+
+    /// Adds a key that may be read.
+    #[must_use]
+    pub fn read(mut self, key: Key) -> Self {
+        insert(&mut self.reads, key);
+        self
+    }
+
+    /// Adds keys that may be read.
+    #[must_use]
+    pub fn read_all(self, keys: impl IntoIterator<Item = Key>) -> Self {
+        keys.into_iter().fold(self, Self::read)
+    }
+
+    /// Adds a range that may be scanned.
+    #[must_use]
+    pub fn scan(mut self, range: KeyRange) -> Self {
+        insert(&mut self.ranges, range);
+        self
+    }
+
+    /// Adds a key that may be written, and read as well.
+    #[must_use]
+    pub fn write(mut self, key: Key) -> Self {
+        insert(&mut self.writes, key);
+        self
+    }
+
+    /// Adds keys that may be written, and read as well.
+    #[must_use]
+    pub fn write_all(self, keys: impl IntoIterator<Item = Key>) -> Self {
+        keys.into_iter().fold(self, Self::write)
+    }
+
+    /// Whether `key` may be read.
+    pub fn may_read(&self, key: &Key) -> bool {
+        self.writes.binary_search(key).is_ok()
+            || self.reads.binary_search(key).is_ok()
+            || self.ranges.iter().any(|range| range.contains(key))
+    }
+
+    /// Whether `range` may be scanned: one declared range must cover it.
+    pub fn may_scan(&self, range: &KeyRange) -> bool {
+        range.is_empty() || self.ranges.iter().any(|declared| declared.covers(range))
+    }
+
+    /// Whether `key` may be written.
+    pub fn may_write(&self, key: &Key) -> bool {
+        self.writes.binary_search(key).is_ok()
+    }
+
+    /// How many keys and ranges are declared.
+    pub fn len(&self) -> usize {
+        self.reads.len() + self.ranges.len() + self.writes.len()
+    }
+
+    /// Whether nothing is declared.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All keys that are named, ends of ranges included.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        let ends = self
+            .ranges
+            .iter()
+            .flat_map(|range| [Some(range.start()), range.end()])
+            .flatten();
+        self.reads.iter().chain(&self.writes).chain(ends)
+    }
+}
+
+/// Keeps the list sorted and without repetition. Keys mostly come in order.
+fn insert<T: Ord>(list: &mut Vec<T>, item: T) {
+    if list.last().is_none_or(|last| *last < item) {
+        list.push(item);
+    } else if let Err(place) = list.binary_search(&item) {
+        list.insert(place, item);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_sorted_and_hold_nothing_twice() {
+        let footprint = Footprint::new()
+            .write_all(["c", "a", "b", "a"].map(Key::from))
+            .read("z".into());
+        assert_eq!(footprint.writes, ["a", "b", "c"].map(Key::from));
+        assert_eq!(footprint.len(), 4);
+    }
+
+    #[test]
+    fn a_written_key_and_a_key_in_a_range_may_be_read_but_not_the_other_way_round() {
+        let footprint = Footprint::new()
+            .write("w".into())
+            .read("r".into())
+            .scan(KeyRange::prefix("p".into()));
+        assert!(["w", "r", "p1"].iter().all(|key| footprint.may_read(&Key::from(*key))));
+        assert!(!footprint.may_read(&"x".into()));
+        assert!(!footprint.may_write(&"r".into()) && !footprint.may_write(&"p1".into()));
+        assert!(footprint.may_scan(&KeyRange::prefix("p1".into())));
+        assert!(!footprint.may_scan(&KeyRange::prefix("w".into())));
+    }
+}

@@ -1,1 +1,201 @@
+//! The thunks that a node knows, by name and version.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Evaluation, Thunk, View, register_builtins};
+use crate::codec::{self, DecodeError};
+use crate::key::{Key, Value};
+use crate::limits::{OUTPUT_BYTES_MAX, THUNK_NAME_BYTES_MAX};
+use crate::time::Timestamp;
+use crate::transaction::{Abort, Footprint, Outcome, ThunkId, Transaction};
+
+/// The thunks that can be submitted to and evaluated by a node.
+#[derive(Default)]
+pub struct Registry {
+    thunks: BTreeMap<ThunkId, Box<dyn Code>>,
+}
+
+/// Why a thunk was not registered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// The name and version are taken.
+    #[error("thunk {0} is registered already: give one of the two another name, or a changed one the next version")]
+    Twice(ThunkId),
+    /// The name is empty or too long.
+    #[error("the thunk name {name:?} has {bytes} bytes: a name has 1 to {THUNK_NAME_BYTES_MAX}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Its length in bytes.
+        bytes: usize,
+    },
+}
+
+/// No such thunk is registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownThunk {
+    /// What was asked for.
+    pub thunk: ThunkId,
+    /// The versions registered under that name.
+    pub versions: Vec<u32>,
+}
+
+impl std::error::Error for UnknownThunk {}
+
+impl fmt::Display for UnknownThunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "thunk {} is not registered on this node", self.thunk)?;
+        match &self.versions[..] {
+            [] => write!(f, ": register it before the node starts"),
+            versions => write!(f, ": of {} it has the versions {versions:?}", self.thunk.name),
+        }
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.thunks.keys()).finish()
+    }
+}
+
+impl Registry {
+    /// No thunks at all.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The built-in thunks.
+    pub fn with_builtins() -> Self {
+        let mut registry = Self::new();
+        register_builtins(&mut registry).expect("the names of the built-in thunks are short and distinct");
+        registry
+    }
+
+    /// Adds a thunk.
+    ///
+    /// *Errors* when its name and version are taken or its name is unusable; then nothing changed.
+    pub fn register<T: Thunk>(&mut self) -> Result<&mut Self, RegistryError> {
+        if T::NAME.is_empty() || T::NAME.len() > THUNK_NAME_BYTES_MAX {
+            return Err(RegistryError::Name {
+                name: T::NAME.into(),
+                bytes: T::NAME.len(),
+            });
+        }
+        let id = ThunkId::of::<T>();
+        if self.thunks.contains_key(&id) {
+            return Err(RegistryError::Twice(id));
+        }
+        self.thunks.insert(id, Box::new(CodeOf::<T>(PhantomData)));
+        Ok(self)
+    }
+
+    /// What is registered, ascending.
+    pub fn ids(&self) -> impl Iterator<Item = &ThunkId> {
+        self.thunks.keys()
+    }
+
+    /// Whether `thunk` is registered.
+    pub fn contains(&self, thunk: &ThunkId) -> bool {
+        self.thunks.contains_key(thunk)
+    }
+
+    /// The footprint of `thunk` with these arguments.
+    ///
+    /// *Errors* when it is not registered; the inner one when the arguments are not the thunk's.
+    pub fn footprint(
+        &self,
+        thunk: &ThunkId,
+        arguments: &Value,
+    ) -> Result<Result<Footprint, DecodeError>, UnknownThunk> {
+        Ok(self.code(thunk)?.footprint(arguments))
+    }
+
+    /// Evaluates `transaction` at `now` over `view`. *Gives* its outcome and, if it committed, its writes.
+    ///
+    /// A panic of the thunk is caught and is an abort; the process's panic hook reports it first, as any other.
+    ///
+    /// *Errors* when the thunk is not registered: nothing can be said of the outcome.
+    pub fn evaluate(
+        &self,
+        transaction: &Transaction,
+        now: Timestamp,
+        view: &dyn View,
+    ) -> Result<(Outcome, BTreeMap<Key, Option<Value>>), UnknownThunk> {
+        let code = self.code(&transaction.thunk)?;
+        let mut evaluation = Evaluation::new(transaction, now, view);
+        let arguments = &transaction.arguments;
+        let result = catch_unwind(AssertUnwindSafe(|| code.evaluate(arguments, &mut evaluation)))
+            .unwrap_or_else(|panic| Err(panicked(&transaction.thunk, panic.as_ref())));
+        // A fault aborts the transaction even if the thunk passed over it.
+        Ok(match evaluation.finish().and_then(|writes| Ok((result?, writes))) {
+            Ok((output, writes)) => (Outcome::Committed(output), writes),
+            Err(abort) => (Outcome::Aborted(abort), BTreeMap::new()),
+        })
+    }
+
+    fn code(&self, thunk: &ThunkId) -> Result<&dyn Code, UnknownThunk> {
+        self.thunks.get(thunk).map(Box::as_ref).ok_or_else(|| {
+            let of_name = self.thunks.keys().filter(|known| known.name == thunk.name);
+            UnknownThunk {
+                thunk: thunk.clone(),
+                versions: of_name.map(|known| known.version).collect(),
+            }
+        })
+    }
+}
+
+/// A thunk without its type.
+trait Code: Send + Sync {
+    fn footprint(&self, arguments: &Value) -> Result<Footprint, DecodeError>;
+    fn evaluate(&self, arguments: &Value, evaluation: &mut Evaluation<'_>) -> Result<Value, Abort>;
+}
+
+/// Stands for the code of `T`; holds nothing of it.
+struct CodeOf<T>(PhantomData<fn() -> T>);
+
+impl<T: Thunk> Code for CodeOf<T> {
+    fn footprint(&self, arguments: &Value) -> Result<Footprint, DecodeError> {
+        Ok(codec::decode_value::<T>(arguments)?.footprint())
+    }
+
+    fn evaluate(&self, arguments: &Value, evaluation: &mut Evaluation<'_>) -> Result<Value, Abort> {
+        let thunk =
+            codec::decode_value::<T>(arguments).map_err(|error| Abort::Malformed(format!("arguments: {error}")))?;
+        let output = thunk.evaluate(evaluation)?;
+        let output = codec::encode_value(&output).map_err(|error| Abort::Malformed(format!("output: {error}")))?;
+        let bytes = output.as_bytes().len();
+        if bytes > OUTPUT_BYTES_MAX {
+            return Err(Abort::TooLarge {
+                what: "the output".into(),
+                bytes: bytes as u64,
+                limit: OUTPUT_BYTES_MAX as u64,
+            });
+        }
+        Ok(output)
+    }
+}
+
+impl ThunkId {
+    /// The name and version of a thunk.
+    pub fn of<T: Thunk>() -> Self {
+        Self {
+            name: T::NAME.into(),
+            version: T::VERSION,
+        }
+    }
+}
+
+fn panicked(thunk: &ThunkId, panic: &(dyn std::any::Any + Send)) -> Abort {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    Abort::Panicked {
+        thunk: thunk.clone(),
+        message: message.unwrap_or_else(|| "without a message".into()),
+    }
+}

@@ -83,7 +83,7 @@ impl Cluster {
     pub(crate) fn new(count: u32, delay_ms: u64, profile: Profile) -> Self {
         let nodes: Vec<NodeId> = (1..=count).map(node).collect();
         Self::with_membership(
-            Membership::new(Epoch::FIRST, nodes.clone(), nodes).unwrap(),
+            Membership::new(Epoch::FIRST, nodes.clone(), nodes).expect("a few nodes, each once"),
             delay_ms,
             profile,
         )

@@ -1,0 +1,54 @@
+//! The fold of everything a replica has evaluated, noted at fixed boundaries.
+//!
+//! Boundaries are the multiples of [`DIGEST_INTERVAL`] in timestamp time. Only the last boundary below each record, and below the
+//! end of a batch, is noted: between them nothing was folded in, so replicas whose batches differ have equal
+//! digests at every boundary that both have noted.
+
+use std::collections::BTreeMap;
+
+use crate::codec;
+use crate::key::{Key, Value};
+use crate::lattice::Digest;
+use crate::limits::DIGEST_INTERVAL;
+use crate::time::Hlc;
+use crate::transaction::Settlement;
+
+/// The running fold, and the boundaries passed since they were last taken.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DigestFold {
+    fold: u64,
+    noted: Hlc,
+    passed: Vec<Digest>,
+    buffer: Vec<u8>,
+}
+
+impl DigestFold {
+    /// Everything at or below `upto` is folded in.
+    pub(crate) fn pass(&mut self, upto: Hlc) {
+        let interval = Hlc::ZERO.plus(DIGEST_INTERVAL).bits();
+        let boundary = Hlc::from_bits(upto.bits() / interval * interval);
+        if boundary > self.noted {
+            self.noted = boundary;
+            self.passed.push(Digest {
+                boundary,
+                value: self.fold,
+            });
+        }
+    }
+
+    /// Folds one evaluated record in.
+    pub(crate) fn fold(&mut self, settlement: &Settlement, writes: &BTreeMap<Key, Option<Value>>) {
+        self.pass(settlement.record.hlc.prev());
+        self.buffer.clear();
+        codec::append_plain(settlement, &mut self.buffer);
+        for write in writes {
+            codec::append_plain(&write, &mut self.buffer);
+        }
+        self.fold = xxhash_rust::xxh3::xxh3_64_with_seed(&self.buffer, self.fold);
+    }
+
+    /// The boundaries passed since this was last asked, ascending.
+    pub(crate) fn take_passed(&mut self) -> Vec<Digest> {
+        std::mem::take(&mut self.passed)
+    }
+}

@@ -1,0 +1,218 @@
+//! The serial executor: one record after the other. What every other executor must agree with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::digest::DigestFold;
+use super::outcomes::Outcomes;
+use crate::id::TransactionId;
+use crate::key::{Key, KeyRange, Value};
+use crate::limits::VERSION_RETENTION;
+use crate::protocol::{Batch, Evaluated, Query};
+use crate::store::{Versioned, Versions};
+use crate::thunk::{Direction, Registry, UnknownThunk, View};
+use crate::time::{Hlc, Timestamp};
+use crate::transaction::{Outcome, Settlement, Transaction};
+
+/// Evaluates records in order over versions that it owns.
+pub struct SerialExecutor<V> {
+    registry: Arc<Registry>,
+    versions: V,
+    outcomes: Outcomes,
+    digest: DigestFold,
+    /// The last record evaluated: a batch that is handed out again after a stop begins above it.
+    last: Timestamp,
+}
+
+/// What a read found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// For each key of the query, in its order.
+    pub keys: Vec<Option<Versioned>>,
+    /// For each range of the query, in its order, the entries ascending.
+    pub ranges: Vec<Vec<(Key, Versioned)>>,
+}
+
+/// What a transaction would do at a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DryRun {
+    /// Its outcome.
+    pub outcome: Outcome,
+    /// What it would write; none deletes. Empty if it aborts.
+    pub writes: BTreeMap<Key, Option<Value>>,
+}
+
+/// Why a snapshot cannot be read. Nothing happened; read at another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// Its versions were collected.
+    #[error("the snapshot at {at} is no longer kept: the oldest that can be read is at {oldest}")]
+    Collected {
+        /// The snapshot.
+        at: Hlc,
+        /// The oldest one kept.
+        oldest: Hlc,
+    },
+}
+
+impl<V: Versions> SerialExecutor<V> {
+    /// An executor of a replica that has evaluated nothing beyond what `versions` hold.
+    pub fn new(registry: Arc<Registry>, versions: V) -> Self {
+        let last = Timestamp::last_at(versions.evaluated());
+        Self {
+            registry,
+            versions,
+            outcomes: Outcomes::default(),
+            digest: DigestFold::default(),
+            last,
+        }
+    }
+
+    /// The versions.
+    pub fn versions(&self) -> &V {
+        &self.versions
+    }
+
+    /// The thunks that this replica knows.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Evaluates a batch. Stops before the first record whose thunk is not registered here, and says so.
+    pub fn evaluate(&mut self, batch: &Batch) -> Evaluated {
+        let mut settlements = Vec::with_capacity(batch.records.len());
+        for (timestamp, record) in &batch.records {
+            if *timestamp <= self.last {
+                continue;
+            }
+            match self.settle(*timestamp, &record.transaction) {
+                Ok(settlement) => settlements.push(settlement),
+                Err(unknown) => return self.finish(timestamp.hlc.prev(), settlements, Some(unknown)),
+            }
+            self.last = *timestamp;
+        }
+        self.finish(batch.upto, settlements, None)
+    }
+
+    /// What is known of the end of `id` here: absent if it was not evaluated, or longer ago than outcomes are kept.
+    pub fn outcome(&self, id: TransactionId) -> Option<(Timestamp, &Outcome)> {
+        self.outcomes
+            .first(id)
+            .map(|(timestamp, outcome)| (*timestamp, outcome))
+    }
+
+    /// Reads the snapshot at `at`.
+    ///
+    /// *Given* that everything up to `at` is evaluated (it may lie above the last batch, if there is nothing between).
+    ///
+    /// *Errors* when the snapshot is older than what is kept.
+    pub fn read(&self, at: Hlc, query: &Query) -> Result<Answer, ReadError> {
+        let at = self.check_kept(at)?;
+        let scan = |(range, limit): &(KeyRange, usize)| self.versions.scan(range, at, *limit, Direction::Forward);
+        Ok(Answer {
+            keys: query.keys.iter().map(|key| self.versions.get(key, at)).collect(),
+            ranges: query.ranges.iter().map(scan).collect(),
+        })
+    }
+
+    /// Evaluates `transaction` over the snapshot at `at` and keeps nothing of it.
+    ///
+    /// *Errors* when the snapshot is no longer kept; the inner one when the thunk is not registered here.
+    pub fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Result<Result<DryRun, UnknownThunk>, ReadError> {
+        let at = self.check_kept(at)?;
+        let view = Snapshot {
+            versions: &self.versions,
+            at,
+        };
+        let result = self.registry.evaluate(transaction, at, &view);
+        Ok(result.map(|(outcome, writes)| DryRun { outcome, writes }))
+    }
+
+    /// One record: an id that has an outcome keeps it, an id that is too old is refused, all others are evaluated.
+    fn settle(&mut self, at: Timestamp, transaction: &Transaction) -> Result<Settlement, UnknownThunk> {
+        let id = transaction.id;
+        let mut writes = BTreeMap::new();
+        let settlement = if let Some((effective, outcome)) = self.outcomes.first(id) {
+            Settlement {
+                record: at,
+                id,
+                effective: *effective,
+                outcome: outcome.clone(),
+            }
+        } else {
+            let outcome = match Outcomes::check_age(id, at.hlc) {
+                Err(abort) => Outcome::Aborted(abort),
+                Ok(()) => {
+                    let view = Snapshot {
+                        versions: &self.versions,
+                        at,
+                    };
+                    let (outcome, written) = self.registry.evaluate(transaction, at, &view)?;
+                    writes = written;
+                    self.outcomes.insert(id, at, outcome.clone());
+                    outcome
+                }
+            };
+            Settlement {
+                record: at,
+                id,
+                effective: at,
+                outcome,
+            }
+        };
+        self.digest.fold(&settlement, &writes);
+        for (key, value) in writes {
+            self.versions.put(key, at, value);
+        }
+        Ok(settlement)
+    }
+
+    fn finish(&mut self, upto: Hlc, settlements: Vec<Settlement>, unknown: Option<UnknownThunk>) -> Evaluated {
+        // A stop before a record leaves the bound where it was if the record before has the same time.
+        let upto = upto.max(self.versions.evaluated());
+        self.versions.set_evaluated(upto);
+        self.digest.pass(upto);
+        self.outcomes.expire(upto);
+        if upto.minus(2 * VERSION_RETENTION) >= self.versions.oldest() {
+            self.versions.collect(upto.minus(VERSION_RETENTION));
+        }
+        let digests = self.digest.take_passed();
+        Evaluated {
+            upto,
+            settlements,
+            digests,
+            flushed: upto,
+            blocked: unknown.map(|unknown| unknown.thunk),
+        }
+    }
+
+    fn check_kept(&self, at: Hlc) -> Result<Timestamp, ReadError> {
+        let oldest = self.versions.oldest();
+        if at < oldest {
+            Err(ReadError::Collected { at, oldest })
+        } else {
+            Ok(Timestamp::last_at(at))
+        }
+    }
+}
+
+/// The versions at or below one timestamp.
+struct Snapshot<'a, V> {
+    versions: &'a V,
+    at: Timestamp,
+}
+
+impl<V: Versions> View for Snapshot<'_, V> {
+    fn get(&self, key: &Key) -> Option<Value> {
+        self.versions.get(key, self.at).map(|versioned| versioned.value)
+    }
+
+    fn scan(&self, range: &KeyRange, limit: usize, direction: Direction) -> Vec<(Key, Value)> {
+        let entries = self.versions.scan(range, self.at, limit, direction);
+        entries
+            .into_iter()
+            .map(|(key, versioned)| (key, versioned.value))
+            .collect()
+    }
+}

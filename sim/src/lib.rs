@@ -1,3 +1,15 @@
 //! A discrete-event simulator of whole Plimsoll clusters.
 
+pub mod bound;
+pub mod check;
+pub mod clock;
+pub mod cost;
+pub mod delays;
 pub mod history;
+pub mod network;
+pub mod port;
+pub mod queue;
+pub mod random;
+pub mod scenario;
+pub mod topology;
+pub mod world;

@@ -1,0 +1,1 @@
+//! Planted faults, and good histories, for every checker.

@@ -1,0 +1,359 @@
+//! Whether a scenario can be run: finds everything that is wrong with it at once, and where its nodes are.
+
+use plimsoll::limits::MEMBERS_MAX;
+
+use super::{Arrivals, Distribution, Problem, Scenario, WorldConfig};
+use crate::delays::Delays;
+use crate::topology::Topology;
+
+/// The longest that anything in a scenario may take: a day, far from where microseconds overflow.
+const SECONDS_MAX: f64 = 86_400.0;
+
+/// The round trip within a region where the scenario names no delay, in milliseconds: what most regions of both tables have.
+const SAME_REGION_RTT_MS: f64 = 0.2;
+
+pub(super) fn validate(scenario: &Scenario) -> Result<Topology, Vec<Problem>> {
+    let mut problems = Problems::default();
+    check_world(&scenario.world, &mut problems);
+    check_workload(scenario, &mut problems);
+    check_faults(scenario, &mut problems);
+    let topology = lay_out(&scenario.world, &mut problems);
+    match topology {
+        Some(topology) if problems.0.is_empty() => Ok(topology),
+        _ => Err(problems.0),
+    }
+}
+
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem {
+            line: None,
+            key: key.into(),
+            message: message.into(),
+        });
+    }
+
+    fn number(&mut self, key: impl Into<String>, value: f64, low: f64, high: f64) {
+        // Written so that a value which is no number fails too.
+        if !(value >= low && value <= high) {
+            self.add(key, format!("{value} is outside {low} to {high}"));
+        }
+    }
+
+    fn millis(&mut self, key: &str, value: f64) {
+        self.number(key, value, 0.0, SECONDS_MAX * 1_000.0);
+    }
+
+    fn seconds(&mut self, key: impl Into<String>, value: f64) {
+        self.number(key, value, 0.0, SECONDS_MAX);
+    }
+
+    fn share(&mut self, key: &str, value: f64) {
+        self.number(key, value, 0.0, 1.0);
+    }
+}
+
+fn check_world(world: &WorldConfig, problems: &mut Problems) {
+    problems.seconds("world.load_s", world.load_s);
+    problems.seconds("world.warm_up_s", world.warm_up_s);
+    problems.seconds("world.drain_s", world.drain_s);
+    if world.warm_up_s > world.load_s {
+        problems.add(
+            "world.warm_up_s",
+            format!(
+                "{} s of warm-up do not fit into {} s of load",
+                world.warm_up_s, world.load_s
+            ),
+        );
+    }
+    problems.millis("world.network.jitter_ms", world.network.jitter_ms);
+    problems.millis("world.network.client_delay_ms", world.network.client_delay_ms);
+    problems.number(
+        "world.network.bandwidth_mbit_per_s",
+        world.network.bandwidth_mbit_per_s,
+        0.0,
+        1e9,
+    );
+    problems.millis("world.clock.offset_ms_max", world.clock.offset_ms_max);
+    problems.number("world.clock.drift_ppm_max", world.clock.drift_ppm_max, 0.0, 100_000.0);
+    for (name, micros) in [
+        ("cpu.frame_us", world.cpu.frame_us),
+        ("cpu.kib_us", world.cpu.kib_us),
+        ("cpu.record_us", world.cpu.record_us),
+        ("cpu.call_us", world.cpu.call_us),
+        ("cpu.evaluation_us", world.cpu.evaluation_us),
+        ("cpu.read_us", world.cpu.read_us),
+        ("disk.sync_us", world.disk.sync_us),
+        ("disk.kib_us", world.disk.kib_us),
+    ] {
+        problems.number(format!("world.{name}"), micros, 0.0, 1e9);
+    }
+    let profile = &world.profile;
+    for (name, millis) in [
+        ("active_tick_ms", profile.active_tick_ms),
+        ("idle_tick_ms", profile.idle_tick_ms),
+        ("active_for_ms", profile.active_for_ms),
+        ("clock_offset_max_ms", profile.clock_offset_max_ms),
+        ("ceiling_ahead_ms", profile.ceiling_ahead_ms),
+        ("retransmit_min_ms", profile.retransmit_min_ms),
+        ("retransmit_max_ms", profile.retransmit_max_ms),
+        ("gap_grace_ms", profile.gap_grace_ms),
+        ("fetch_after_ms", profile.fetch_after_ms),
+        ("relay_for_ms", profile.relay_for_ms),
+    ] {
+        // Of zero, a node would never come to rest within one moment.
+        if let Some(millis) = millis {
+            problems.number(format!("world.profile.{name}"), millis, 0.001, SECONDS_MAX * 1_000.0);
+        }
+    }
+}
+
+fn check_workload(scenario: &Scenario, problems: &mut Problems) {
+    let workload = &scenario.workload;
+    if workload.keys == 0 {
+        problems.add("workload.keys", "there must be at least 1 key");
+    }
+    if workload.clients_per_region == 0 {
+        problems.add(
+            "workload.clients_per_region",
+            "there must be at least 1 client in a region",
+        );
+    }
+    if workload.operations_max == 0 {
+        problems.add("workload.operations_max", "a transaction has at least 1 operation");
+    }
+    problems.share("workload.strict_reads", workload.strict_reads);
+    problems.share("workload.snapshot_reads", workload.snapshot_reads);
+    if workload.strict_reads + workload.snapshot_reads > 1.0 {
+        problems.add(
+            "workload.snapshot_reads",
+            format!(
+                "{} strict and {} snapshot reads are more than all calls: together they must be at most 1",
+                workload.strict_reads, workload.snapshot_reads
+            ),
+        );
+    }
+    match workload.arrivals {
+        Arrivals::Closed { think_ms } => problems.millis("workload.arrivals.closed.think_ms", think_ms),
+        Arrivals::Open { rate_per_s } => {
+            problems.number("workload.arrivals.open.rate_per_s", rate_per_s, 0.001, 1e6);
+        }
+    }
+    match workload.distribution {
+        Distribution::Uniform => {}
+        Distribution::Zipf { theta } => problems.number("workload.distribution.zipf.theta", theta, 0.01, 5.0),
+        Distribution::Hot { keys } => {
+            problems.number("workload.distribution.hot.keys", keys as f64, 1.0, workload.keys as f64);
+        }
+        Distribution::Hotspot { data, operations } => {
+            problems.share("workload.distribution.hotspot.data", data);
+            problems.share("workload.distribution.hotspot.operations", operations);
+        }
+    }
+}
+
+fn check_faults(scenario: &Scenario, problems: &mut Problems) {
+    let faults = &scenario.faults;
+    problems.share("faults.loss", faults.loss);
+    problems.share("faults.duplicate", faults.duplicate);
+    problems.share("faults.reorder", faults.reorder);
+    problems.millis("faults.reorder_extra_ms", faults.reorder_extra_ms);
+    if faults.reorder > 0.0 && faults.reorder_extra_ms == 0.0 {
+        problems.add(
+            "faults.reorder",
+            "a frame that is held back for no time is not overtaken: set faults.reorder_extra_ms",
+        );
+    }
+    check_window("faults", faults.from_s, faults.until_s, problems);
+    let regions = &scenario.world.regions;
+    for (place, cut) in faults.cut.iter().enumerate() {
+        let key = format!("faults.cut.{place}");
+        check_window(&key, cut.from_s, cut.until_s, problems);
+        for (end, region) in [("from", &cut.from), ("to", &cut.to)] {
+            if !regions.contains(region) {
+                let known = regions.iter().map(String::as_str);
+                problems.add(format!("{key}.{end}"), unknown_region(region, "world.regions", known));
+            }
+        }
+        if cut.from == cut.to {
+            problems.add(
+                format!("{key}.to"),
+                format!("a cut lies between two regions, and {} is both", cut.to),
+            );
+        }
+    }
+}
+
+fn check_window(key: &str, from_s: f64, until_s: Option<f64>, problems: &mut Problems) {
+    problems.seconds(format!("{key}.from_s"), from_s);
+    if let Some(until_s) = until_s {
+        problems.seconds(format!("{key}.until_s"), until_s);
+        if until_s <= from_s {
+            problems.add(
+                format!("{key}.until_s"),
+                format!("ends at {until_s} s, not after it begins at {from_s} s"),
+            );
+        }
+    }
+}
+
+/// Gives nothing only where it has added a problem.
+fn lay_out(world: &WorldConfig, problems: &mut Problems) -> Option<Topology> {
+    let before = problems.0.len();
+    check_regions(world, problems);
+    let nodes = place_nodes(world, problems);
+    let rtt_ms = measure(world, problems);
+    (problems.0.len() == before).then(|| Topology::new(world.regions.clone(), nodes, rtt_ms))
+}
+
+fn check_regions(world: &WorldConfig, problems: &mut Problems) {
+    if world.regions.is_empty() {
+        problems.add("world.regions", "a world has at least one region");
+    }
+    for (place, region) in world.regions.iter().enumerate() {
+        let key = format!("world.regions.{place}");
+        if world.regions[..place].contains(region) {
+            problems.add(&key, format!("{region} is named twice"));
+        }
+        let is_explicit =
+            world.rtt_ms.contains_key(region) || world.rtt_ms.values().any(|row| row.contains_key(region));
+        if let Some(table) = world.delays
+            && !is_explicit
+            && Delays::of(table).rtt_ms(region, region).is_none()
+        {
+            let known = Delays::of(table).regions().iter().copied();
+            problems.add(&key, unknown_region(region, &format!("the {table:?} table"), known));
+        }
+    }
+    for (from, row) in &world.rtt_ms {
+        let ends = row.keys().map(|to| (format!("world.rtt_ms.{from}.{to}"), to));
+        for (key, region) in ends.chain([(format!("world.rtt_ms.{from}"), from)]) {
+            if !world.regions.contains(region) {
+                let known = world.regions.iter().map(String::as_str);
+                problems.add(key, unknown_region(region, "world.regions", known));
+            }
+        }
+        for (to, rtt_ms) in row {
+            problems.millis(&format!("world.rtt_ms.{from}.{to}"), *rtt_ms);
+        }
+    }
+}
+
+fn place_nodes(world: &WorldConfig, problems: &mut Problems) -> Vec<usize> {
+    let mut nodes = Vec::new();
+    if world.node.is_empty() {
+        let each = world.nodes_per_region.unwrap_or(1);
+        if each == 0 {
+            problems.add(
+                "world.nodes_per_region",
+                "each region has at least 1 node: its clients talk to it",
+            );
+        }
+        nodes
+            .extend((0..world.regions.len()).flat_map(|region| std::iter::repeat_n(region, each.min(MEMBERS_MAX + 1))));
+    } else {
+        if world.nodes_per_region.is_some() {
+            problems.add(
+                "world.nodes_per_region",
+                "the nodes are given one by one in world.node as well: keep one of the two",
+            );
+        }
+        for (place, node) in world.node.iter().enumerate() {
+            match world.regions.iter().position(|region| *region == node.region) {
+                Some(region) => nodes.push(region),
+                None => {
+                    let known = world.regions.iter().map(String::as_str);
+                    problems.add(
+                        format!("world.node.{place}.region"),
+                        unknown_region(&node.region, "world.regions", known),
+                    );
+                }
+            }
+        }
+        for (region, name) in world.regions.iter().enumerate() {
+            if !nodes.contains(&region) {
+                problems.add(
+                    "world.node",
+                    format!("{name} has no node for its clients: add one, or take the region out of world.regions"),
+                );
+            }
+        }
+    }
+    if nodes.len() > MEMBERS_MAX {
+        let key = if world.node.is_empty() {
+            "world.nodes_per_region"
+        } else {
+            "world.node"
+        };
+        problems.add(
+            key,
+            format!("{} nodes are more than a cluster's {MEMBERS_MAX}", nodes.len()),
+        );
+    }
+    nodes
+}
+
+fn measure(world: &WorldConfig, problems: &mut Problems) -> Vec<f64> {
+    let explicit = |from: &str, to: &str| world.rtt_ms.get(from).and_then(|row| row.get(to)).copied();
+    let mut rtt_ms = Vec::with_capacity(world.regions.len() * world.regions.len());
+    for (row, from) in world.regions.iter().enumerate() {
+        for (column, to) in world.regions.iter().enumerate() {
+            let given = explicit(from, to).or_else(|| explicit(to, from));
+            let given = given.or_else(|| Delays::of(world.delays?).rtt_ms(from, to));
+            match given {
+                Some(given) => rtt_ms.push(given),
+                None => {
+                    rtt_ms.push(SAME_REGION_RTT_MS);
+                    if row < column {
+                        problems.add("world.regions", no_delay(world, from, to));
+                    }
+                }
+            }
+        }
+    }
+    rtt_ms
+}
+
+fn no_delay(world: &WorldConfig, from: &str, to: &str) -> String {
+    let table = match world.delays {
+        None => "no table is named by world.delays (\"aws\" or \"gcp\")".to_owned(),
+        Some(table) => format!(
+            "the {table:?} table (sim/data/rtt-{}.csv) lacks it",
+            format!("{table:?}").to_lowercase()
+        ),
+    };
+    format!("no delay between {from} and {to}: {table}, and world.rtt_ms.\"{from}\".\"{to}\" is not set")
+}
+
+/// What to say of a region that is not known: the nearest names, or all where few are known.
+fn unknown_region<'a>(region: &str, place: &str, known: impl Iterator<Item = &'a str>) -> String {
+    const ALL_UP_TO: usize = 5;
+    const NEAREST: usize = 3;
+    let mut known: Vec<&str> = known.collect();
+    let is_long = known.len() > ALL_UP_TO;
+    if is_long {
+        known.sort_by_key(|name| distance(region, name));
+        known.truncate(NEAREST);
+    }
+    let said = if is_long { "the nearest names are" } else { "it has" };
+    format!("{region} is not in {place}: {said} {}", known.join(", "))
+}
+
+/// How many letters must be changed, added or left out to get from one word to the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (place, letter) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = place + 1;
+        for (column, other) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

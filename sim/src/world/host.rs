@@ -1,0 +1,357 @@
+//! One simulated machine: drives a production node as a real driver would, with the costs of its processors and disk.
+//!
+//! The protocol's processor takes inputs one after the other. An input that finds it busy is stepped through at once, but with the
+//! clock of the moment at which the processor comes to it: nothing else can change the node before. Effects leave, in
+//! order, as their cost is worked off. A batch and the reads share the executor's processor.
+
+use std::collections::BTreeMap;
+
+use plimsoll::id::{NodeId, RequestId};
+use plimsoll::protocol::node::Node;
+use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, Reply};
+use plimsoll::time::Hlc;
+
+use super::event::{Event, content_of};
+use super::outcome::{Breach, NodeSummary};
+use super::outside::Outside;
+use super::replica::Replica;
+use crate::check::{EvaluatedTransaction, ReplicaTrace, WatermarkSample};
+use crate::clock::Clock;
+use crate::cost::{Cpu, Disk, bytes_ns};
+use crate::port::{ClientRequest, ClientResponse, RequestBody, ResponseBody};
+
+/// A machine with at most one running node.
+pub(super) struct Host<R> {
+    place: usize,
+    id: NodeId,
+    clock: Clock,
+    protocol: Cpu,
+    executor: Cpu,
+    disk: Disk,
+    /// How often a node was started here before. What was on its way for an earlier one is void.
+    incarnation: u32,
+    running: Option<Running<R>>,
+    breaches: Vec<Breach>,
+}
+
+/// A node in one run of its process.
+struct Running<R> {
+    node: Node,
+    replica: R,
+    /// The moment of the one wake in the queue that counts; `u64::MAX` if none does.
+    wake_us: u64,
+    /// What the executor will have made of the batch that is out.
+    batch: Option<Evaluated>,
+    calls: BTreeMap<RequestId, Call>,
+    requests: u64,
+    evaluated: Vec<EvaluatedTransaction>,
+    /// The watermark and the evaluated bound after the last step.
+    bounds: (Hlc, Hlc),
+    effects: Vec<Effect>,
+}
+
+/// Whom an answer goes to.
+#[derive(Clone, Copy)]
+struct Call {
+    client: usize,
+    call: u64,
+}
+
+impl<R: Replica> Host<R> {
+    /// A machine on which a new node is started.
+    pub(super) fn new(place: usize, id: NodeId, clock: Clock, disk: Disk, node: Node, replica: R) -> Self {
+        Self {
+            place,
+            id,
+            clock,
+            protocol: Cpu::default(),
+            executor: Cpu::default(),
+            disk,
+            incarnation: 0,
+            running: Some(Running {
+                bounds: (node.watermark(), node.evaluated()),
+                node,
+                replica,
+                wake_us: u64::MAX,
+                batch: None,
+                calls: BTreeMap::new(),
+                requests: 0,
+                evaluated: Vec::new(),
+                effects: Vec::new(),
+            }),
+            breaches: Vec::new(),
+        }
+    }
+
+    /// Whether what was put on its way for this incarnation still counts.
+    pub(super) fn is_current(&self, incarnation: u32) -> bool {
+        self.running.is_some() && self.incarnation == incarnation
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// How far the replica has evaluated; absent if no node runs.
+    pub(super) fn evaluated(&self) -> Option<Hlc> {
+        self.running.as_ref().map(|running| running.node.evaluated())
+    }
+
+    /// A new node's first step.
+    pub(super) fn start(&mut self, time_us: u64, outside: &mut Outside) {
+        self.step(time_us, 0, Input::Wake, outside);
+    }
+
+    /// A frame has come and was decoded.
+    pub(super) fn on_frame(&mut self, time_us: u64, bytes: usize, input: Input, outside: &mut Outside) {
+        let cost_ns = outside.prices.frame + bytes_ns(bytes, outside.prices.kib);
+        self.step(time_us, cost_ns, input, outside);
+    }
+
+    /// A moment has come. *Gives* whether it was one that the node had asked for.
+    pub(super) fn on_wake(&mut self, time_us: u64, outside: &mut Outside) -> bool {
+        let Some(running) = &mut self.running else {
+            return false;
+        };
+        if running.wake_us != time_us {
+            // An earlier one has taken its place.
+            return false;
+        }
+        running.wake_us = u64::MAX;
+        let wake_us = running.node.wake_at().0;
+        if wake_us > time_us {
+            self.wake_at(wake_us, outside);
+            return false;
+        }
+        self.step(time_us, 0, Input::Wake, outside);
+        true
+    }
+
+    /// The disk has finished a sync. *Gives* the mark.
+    pub(super) fn on_synced(&mut self, time_us: u64, outside: &mut Outside) -> u64 {
+        let (mark, next_us) = self.disk.on_synced(time_us);
+        self.expect_sync(next_us, outside);
+        self.step(time_us, 0, Input::Persisted(mark), outside);
+        mark.0
+    }
+
+    /// The executor has finished its batch. *Gives* a hash of what it made of it.
+    pub(super) fn on_evaluated(&mut self, time_us: u64, outside: &mut Outside) -> u64 {
+        let batch = self.running.as_mut().and_then(|running| running.batch.take());
+        let evaluated = batch.expect("the event was put in with the batch, in this incarnation");
+        let content = content_of(&(evaluated.upto, &evaluated.settlements));
+        self.step(time_us, 0, Input::Evaluated(evaluated), outside);
+        content
+    }
+
+    /// A client's request has come.
+    pub(super) fn on_request(&mut self, time_us: u64, request: ClientRequest, outside: &mut Outside) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let ClientRequest { client, call, body } = request;
+        running.requests += 1;
+        let request = RequestId(running.requests);
+        let input = match body {
+            RequestBody::Submit { id, thunk, arguments } => match running.replica.admit(id, thunk, arguments) {
+                Ok(transaction) => Input::Submit { request, transaction },
+                Err(refusal) => {
+                    self.protocol.begin(time_us);
+                    let at_us = self.protocol.work(outside.prices.call);
+                    let body = ResponseBody::Refused(refusal);
+                    outside.respond(at_us, client, ClientResponse { call, body });
+                    return;
+                }
+            },
+            RequestBody::Read { mode, query } => Input::Read { request, mode, query },
+        };
+        running.calls.insert(request, Call { client, call });
+        self.step(time_us, outside.prices.call, input, outside);
+    }
+
+    /// Steps the node with an input that is there at `time_us`, and carries out what it wants.
+    fn step(&mut self, time_us: u64, cost_ns: u64, input: Input, outside: &mut Outside) {
+        let begin_us = self.protocol.begin(time_us);
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let mut effects = std::mem::take(&mut running.effects);
+        running.node.step(self.clock.now(begin_us), input, &mut effects);
+        let bounds = (running.node.watermark(), running.node.evaluated());
+        let wake_us = running.node.wake_at().0;
+        let before = std::mem::replace(&mut running.bounds, bounds);
+        if bounds.0 < before.0 || bounds.1 < before.1 || bounds.1 > bounds.0 {
+            self.breaches.push(Breach {
+                time_us: begin_us,
+                node: self.id,
+                what: format!("I-12: watermark and evaluated bound went from {before:?} to {bounds:?}"),
+            });
+        }
+        self.protocol.work(cost_ns);
+        for effect in effects.drain(..) {
+            self.carry_out(effect, outside);
+        }
+        if let Some(running) = &mut self.running {
+            running.effects = effects;
+        }
+        if wake_us != u64::MAX {
+            self.wake_at(wake_us.max(begin_us), outside);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, outside: &mut Outside) {
+        match effect {
+            Effect::Send { to, messages } => {
+                let Some(to) = outside.topology.node_of(to) else {
+                    self.breach(format!("sends to {to}, who is not in this world"));
+                    return;
+                };
+                let frame = outside.encode(self.id, &messages);
+                let cost_ns = outside.prices.frame + bytes_ns(frame.bytes.len(), outside.prices.kib);
+                let at_us = self.protocol.work(cost_ns);
+                outside.send(at_us, self.place, to, frame);
+            }
+            Effect::Persist { mark, entries } => {
+                let (records, bytes) = weigh(&entries);
+                let at_us = self.protocol.work(records * outside.prices.record);
+                let synced_us = self.disk.write(at_us, mark, bytes);
+                self.expect_sync(synced_us, outside);
+            }
+            Effect::Evaluate(batch) => self.evaluate(batch, outside),
+            Effect::Read { request, at, query } => self.read(request, at, &query, outside),
+            Effect::Reply { request, reply } => {
+                let body = match reply {
+                    Reply::Settled(settlement) => ResponseBody::Settled(settlement),
+                    Reply::Refused(refusal) => ResponseBody::Refused(refusal.to_string()),
+                    Reply::Unknown(doubt) => ResponseBody::Unknown(doubt.to_string()),
+                };
+                let at_us = self.protocol.work(0);
+                self.answer(at_us, request, body, outside);
+            }
+            Effect::Quarantine(_) => {}
+        }
+    }
+
+    fn evaluate(&mut self, batch: Batch, outside: &mut Outside) {
+        let at_us = self.protocol.work(0);
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        if running.batch.is_some() {
+            self.breach("hands out a batch while one is out".to_owned());
+            return;
+        }
+        let records = batch.records.len() as u64;
+        let evaluated = running.replica.evaluate(batch);
+        running
+            .evaluated
+            .extend(evaluated.settlements.iter().map(|settlement| EvaluatedTransaction {
+                timestamp: settlement.record,
+                id: settlement.id,
+                outcome_hash: content_of(&(settlement.effective, &settlement.outcome)),
+            }));
+        running.batch = Some(evaluated);
+        self.executor.begin(at_us);
+        let done_us = self.executor.work(records * outside.prices.evaluation);
+        let (node, incarnation) = (self.place as u16, self.incarnation);
+        outside.queue.push(done_us, Event::Evaluated { node, incarnation });
+    }
+
+    fn read(&mut self, request: RequestId, at: Hlc, query: &Query, outside: &mut Outside) {
+        const ENTRIES_PER_READ: usize = 20;
+        let issued_us = self.protocol.work(0);
+        let Some(running) = &self.running else {
+            return;
+        };
+        let answer = running.replica.read(at, query);
+        let entries: usize = answer.ranges.iter().map(Vec::len).sum();
+        let reads = query.keys.len() + query.ranges.len() + entries / ENTRIES_PER_READ;
+        self.executor.begin(issued_us);
+        let at_us = self.executor.work(reads as u64 * outside.prices.read);
+        self.answer(at_us, request, ResponseBody::Rows { at, answer }, outside);
+    }
+
+    fn answer(&mut self, at_us: u64, request: RequestId, body: ResponseBody, outside: &mut Outside) {
+        let call = self.running.as_mut().and_then(|running| running.calls.remove(&request));
+        match call {
+            Some(Call { client, call }) => outside.respond(at_us, client, ClientResponse { call, body }),
+            None => self.breach(format!("answers {request:?}, which is not open, with {body:?}")),
+        }
+    }
+
+    /// Sees to it that the node is woken at `wake_us` or before. A later wake stays in the queue and counts no more.
+    fn wake_at(&mut self, wake_us: u64, outside: &mut Outside) {
+        if let Some(running) = self.running.as_mut().filter(|running| wake_us < running.wake_us) {
+            running.wake_us = wake_us;
+            let (node, incarnation) = (self.place as u16, self.incarnation);
+            outside.queue.push(wake_us, Event::Wake { node, incarnation });
+        }
+    }
+
+    fn expect_sync(&self, synced_us: Option<u64>, outside: &mut Outside) {
+        if let Some(synced_us) = synced_us {
+            let (node, incarnation) = (self.place as u16, self.incarnation);
+            outside.queue.push(synced_us, Event::Synced { node, incarnation });
+        }
+    }
+
+    fn breach(&mut self, what: String) {
+        let time_us = self.protocol.work(0);
+        let node = self.id;
+        self.breaches.push(Breach { time_us, node, what });
+    }
+
+    pub(super) fn sample(&self, time_us: u64) -> Option<WatermarkSample> {
+        self.running.as_ref().map(|running| WatermarkSample {
+            time_us,
+            node: self.id,
+            run: self.incarnation,
+            watermark: running.node.watermark(),
+            evaluated: running.node.evaluated(),
+        })
+    }
+
+    /// What the machine did and what its replica holds.
+    pub(super) fn finish(self, time_us: u64, region: usize) -> (NodeSummary, Option<ReplicaTrace>, Vec<Breach>) {
+        let summary = NodeSummary {
+            node: self.id,
+            region,
+            counters: self.running.as_ref().map(|running| *running.node.counters()),
+            protocol_busy_us: self.protocol.busy_us(),
+            executor_busy_us: self.executor.busy_us(),
+            syncs: self.disk.syncs(),
+            bytes_logged: self.disk.bytes(),
+            divergence: self
+                .running
+                .as_ref()
+                .and_then(|running| running.node.quarantine().cloned()),
+            clock_offset_ns: self.clock.offset_ns_at(time_us),
+        };
+        let replica = self.running.map(|running| ReplicaTrace {
+            node: self.id,
+            start: Hlc::ZERO,
+            // A batch that the executor has taken is in its versions, though the node is told of it only later.
+            end: running
+                .batch
+                .as_ref()
+                .map_or(running.node.evaluated(), |batch| batch.upto),
+            evaluated: running.evaluated,
+            state: running.replica.state(),
+        });
+        (summary, replica, self.breaches)
+    }
+}
+
+/// How many records there are to log, and about how many bytes in all.
+fn weigh(entries: &[LogEntry]) -> (u64, usize) {
+    const ENTRY_BYTES: usize = 16;
+    let mut records_logged = 0;
+    let mut bytes = entries.len() * ENTRY_BYTES;
+    for entry in entries {
+        if let LogEntry::Records { records, .. } = entry {
+            records_logged += records.len() as u64;
+            bytes += records.iter().map(|record| record.weight()).sum::<usize>();
+        }
+    }
+    (records_logged, bytes)
+}

@@ -1,0 +1,349 @@
+//! The world: takes events in the order of time and drives the production core, the clients and all between them.
+//!
+//! A run has a load phase, in which clients send, and a drain, in which everything must be answered and every replica must
+//! come to one bound; a run that does not get there within its limit has shown that the cluster does not live. One thread,
+//! virtual time, one seed: the same scenario, seed and code give the same trace hash in every process.
+//!
+//! It judges nothing but what it must see with its own eyes (a request answered twice, a bound that goes back): judging is
+//! the checkers' part. Nodes are not yet crashed and restarted, but what is on its way to a node carries the incarnation
+//! that it was meant for.
+
+mod event;
+mod host;
+mod outcome;
+mod outside;
+mod replica;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use plimsoll::id::Epoch;
+use plimsoll::protocol::Input;
+use plimsoll::protocol::config::{Membership, NodeConfig};
+use plimsoll::protocol::node::Node;
+use plimsoll::time::Hlc;
+
+pub use event::{EventKind, TraceEntry};
+pub use outcome::{Breach, Ending, MessageCounts, NodeSummary, Progress, Run, SAMPLE_US};
+pub use replica::Replica;
+
+use event::{Event, Trace, content_of};
+use host::Host;
+use outside::Outside;
+
+use crate::check::WatermarkSample;
+use crate::clock::Clock;
+use crate::cost::{Disk, us};
+use crate::port::{Action, ClientResponse, Clients, ResponseBody};
+use crate::random::Seed;
+use crate::scenario::{Problem, Scenario};
+
+/// Events between two reports of progress.
+const PROGRESS_EVENTS: u64 = 1 << 16;
+
+/// So many events at one moment mean that somebody goes round in circles.
+const EVENTS_AT_ONE_MOMENT_MAX: u64 = 10_000_000;
+
+/// A cluster with its clients, from the first event to the last.
+pub struct World<C, R> {
+    hosts: Vec<Host<R>>,
+    outside: Outside,
+    clients: C,
+    actions: Vec<Action>,
+    trace: Trace,
+    watermarks: Vec<WatermarkSample>,
+    answers: u64,
+    load_us: u64,
+    limit_us: u64,
+    phase: Phase,
+}
+
+/// Where the run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Clients send.
+    Load,
+    /// Clients finish what is open.
+    Finish,
+    /// Everything is answered; every replica must reach this bound.
+    Settle(Hlc),
+    /// Every replica has reached it.
+    Settled(Hlc),
+}
+
+impl<C: Clients, R: Replica> World<C, R> {
+    /// The world of a scenario, at its first moment.
+    ///
+    /// *Given* what a node's replica is, by the node's place.
+    ///
+    /// *Errors* with everything that keeps the scenario from being run.
+    pub fn new(
+        scenario: &Scenario,
+        seed: Seed,
+        clients: C,
+        mut replica: impl FnMut(usize) -> R,
+    ) -> Result<Self, Vec<Problem>> {
+        let topology = scenario.check()?;
+        let outside = Outside::new(scenario, topology, seed);
+        let topology = &outside.topology;
+        let all = || (0..topology.node_count()).map(|node| topology.id_of(node));
+        let membership =
+            Membership::new(Epoch::FIRST, all(), all()).expect("a checked scenario has 1 to the most nodes, each once");
+        let mut clocks = seed.stream("clock");
+        let start = |place: usize| {
+            let config = NodeConfig {
+                id: topology.id_of(place),
+                cluster: outside.cluster,
+                profile: scenario.world.profile.resolve(),
+            };
+            Host::new(
+                place,
+                config.id,
+                Clock::new(&scenario.world.clock, &mut clocks),
+                Disk::new(&scenario.world.disk),
+                Node::new(config, membership.clone(), Hlc::ZERO),
+                replica(place),
+            )
+        };
+        let hosts = (0..topology.node_count()).map(start).collect();
+        let load_us = us(scenario.world.load_s * 1e3);
+        Ok(Self {
+            hosts,
+            outside,
+            clients,
+            actions: Vec::new(),
+            trace: Trace::new(),
+            watermarks: Vec::new(),
+            answers: 0,
+            load_us,
+            limit_us: load_us + us(scenario.world.drain_s * 1e3),
+            phase: Phase::Load,
+        })
+    }
+
+    /// Runs to the end, and gives what happened, and the clients with what they saw.
+    ///
+    /// *Given* someone to tell how far it has come, now and then.
+    ///
+    /// *Panics* when time stands still because a node or a client asks for ever new events at one moment.
+    pub fn run(mut self, on_progress: &mut dyn FnMut(Progress)) -> (Run, C) {
+        for host in &mut self.hosts {
+            host.start(0, &mut self.outside);
+        }
+        self.outside.queue.push(SAMPLE_US, Event::Sample);
+        self.clients.start(&mut self.actions);
+        self.act(0);
+        let mut last_us = 0;
+        let mut events_at_this_moment = 0;
+        while let Some((time_us, event)) = self.outside.queue.pop() {
+            if self.phase == Phase::Load && time_us >= self.load_us {
+                self.clients.stop();
+                self.phase = Phase::Finish;
+                self.look_for_the_end();
+            }
+            if matches!(self.phase, Phase::Settled(_)) || time_us >= self.limit_us {
+                break;
+            }
+            events_at_this_moment = if time_us == last_us {
+                events_at_this_moment + 1
+            } else {
+                0
+            };
+            assert!(
+                events_at_this_moment < EVENTS_AT_ONE_MOMENT_MAX,
+                "virtual time stands still at {time_us} us: the last event was {event:?}"
+            );
+            last_us = time_us;
+            self.on_event(time_us, event);
+            if self.trace.total().is_multiple_of(PROGRESS_EVENTS) {
+                on_progress(self.progress(time_us));
+            }
+        }
+        on_progress(self.progress(last_us));
+        self.finish(last_us)
+    }
+
+    fn progress(&self, time_us: u64) -> Progress {
+        Progress {
+            time_us,
+            load_us: self.load_us,
+            events: self.trace.total(),
+            answers: self.answers,
+        }
+    }
+
+    fn on_event(&mut self, time_us: u64, event: Event) {
+        match event {
+            Event::Frame { node, slot } => self.on_frame(time_us, node, slot),
+            Event::Wake { node, incarnation } => {
+                let host = &mut self.hosts[usize::from(node)];
+                if host.is_current(incarnation) && host.on_wake(time_us, &mut self.outside) {
+                    self.note(time_us, EventKind::Wake, node.into(), 0);
+                }
+            }
+            Event::Synced { node, incarnation } => {
+                let host = &mut self.hosts[usize::from(node)];
+                if host.is_current(incarnation) {
+                    let mark = host.on_synced(time_us, &mut self.outside);
+                    self.note(time_us, EventKind::Synced, node.into(), mark);
+                }
+            }
+            Event::Evaluated { node, incarnation } => {
+                let host = &mut self.hosts[usize::from(node)];
+                if host.is_current(incarnation) {
+                    let content = host.on_evaluated(time_us, &mut self.outside);
+                    self.note(time_us, EventKind::Evaluated, node.into(), content);
+                    self.look_for_the_end();
+                }
+            }
+            Event::ClientWake { client } => {
+                self.note(time_us, EventKind::ClientWake, client, 0);
+                self.clients.on_wake(time_us, client as usize, &mut self.actions);
+                self.act(time_us);
+                self.look_for_the_end();
+            }
+            Event::Request { node, slot } => {
+                let request = self.outside.requests.take(slot);
+                self.note(time_us, EventKind::Request, node.into(), request.call);
+                self.hosts[usize::from(node)].on_request(time_us, request, &mut self.outside);
+            }
+            Event::Response { slot } => {
+                let (client, response) = self.outside.responses.take(slot);
+                let content = content_of_response(&response);
+                self.note(time_us, EventKind::Response, client as u32, content);
+                self.answers += 1;
+                self.clients.on_response(time_us, client, response, &mut self.actions);
+                self.act(time_us);
+                self.look_for_the_end();
+            }
+            Event::Sample => {
+                self.note(time_us, EventKind::Sample, 0, 0);
+                let samples = self.hosts.iter().filter_map(|host| host.sample(time_us));
+                self.watermarks.extend(samples);
+                self.outside.queue.push(time_us + SAMPLE_US, Event::Sample);
+            }
+        }
+    }
+
+    fn on_frame(&mut self, time_us: u64, node: u16, slot: u32) {
+        let frame = self.outside.frames.take(slot);
+        self.note(
+            time_us,
+            EventKind::Frame,
+            node.into(),
+            xxhash_rust::xxh3::xxh3_64(&frame.bytes),
+        );
+        let host = &mut self.hosts[usize::from(node)];
+        if !host.is_running() {
+            self.outside.messages.unreceived += 1;
+        } else if let Ok(messages) = wire::decode(self.outside.cluster, &frame.bytes) {
+            let from = frame.from;
+            let input = Input::Receive { from, messages };
+            host.on_frame(time_us, frame.bytes.len(), input, &mut self.outside);
+        } else {
+            self.outside.messages.undecodable += 1;
+        }
+        self.outside.recycle(frame);
+    }
+
+    fn note(&mut self, time_us: u64, kind: EventKind, place: u32, content: u64) {
+        self.trace.add(TraceEntry {
+            time_us,
+            kind,
+            place,
+            content,
+        });
+    }
+
+    /// Carries out what the clients want.
+    fn act(&mut self, now_us: u64) {
+        for action in self.actions.drain(..) {
+            match action {
+                Action::Send { node, request } => self.outside.request(now_us, node, request),
+                Action::WakeAt { client, time_us } => {
+                    let client = u32::try_from(client).expect("fewer than 2^32 clients");
+                    self.outside
+                        .queue
+                        .push(time_us.max(now_us), Event::ClientWake { client });
+                }
+            }
+        }
+    }
+
+    /// Moves on towards the end when the clients are done, or the replicas are.
+    fn look_for_the_end(&mut self) {
+        let bounds = || self.hosts.iter().filter_map(Host::evaluated);
+        if self.phase == Phase::Finish && self.clients.is_idle() {
+            self.phase = Phase::Settle(bounds().max().unwrap_or_default());
+        }
+        if let Phase::Settle(bound) = self.phase
+            && bounds().all(|evaluated| evaluated >= bound)
+        {
+            self.phase = Phase::Settled(bound);
+        }
+    }
+
+    fn finish(self, time_us: u64) -> (Run, C) {
+        let ending = match self.phase {
+            Phase::Settled(bound) => Ending::Settled { at_us: time_us, bound },
+            _ => Ending::OutOfTime {
+                awaited: self.awaited(),
+            },
+        };
+        let mut nodes = Vec::new();
+        let mut replicas = Vec::new();
+        let mut breaches = Vec::new();
+        for (place, host) in self.hosts.into_iter().enumerate() {
+            let (summary, replica, broken) = host.finish(time_us, self.outside.topology.region_of(place));
+            nodes.push(summary);
+            replicas.extend(replica);
+            breaches.extend(broken);
+        }
+        breaches.sort_by_key(|breach| breach.time_us);
+        let run = Run {
+            trace_hash: self.trace.hash(),
+            events: self.trace.total(),
+            event_counts: self.trace.counts().to_vec(),
+            network: self.outside.network.counts(),
+            messages: self.outside.messages,
+            nodes,
+            watermarks: self.watermarks,
+            replicas,
+            ending,
+            breaches,
+            last_events: self.trace.last(),
+        };
+        (run, self.clients)
+    }
+
+    /// What a run that has not come to its end was waiting for.
+    fn awaited(&self) -> Vec<String> {
+        let mut awaited = Vec::new();
+        if !self.clients.is_idle() {
+            awaited.push("clients still wait for answers".to_owned());
+        }
+        let ahead = self.hosts.iter().filter_map(Host::evaluated).max().unwrap_or_default();
+        for (place, host) in self.hosts.iter().enumerate() {
+            let name = self.outside.topology.name_of(place);
+            match host.evaluated() {
+                Some(evaluated) if evaluated < ahead => awaited.push(format!(
+                    "{name} has evaluated to {evaluated}, {} ms behind the furthest",
+                    ahead.unix_millis() - evaluated.unix_millis()
+                )),
+                Some(_) => {}
+                None => awaited.push(format!("{name} is not running")),
+            }
+        }
+        awaited
+    }
+}
+
+fn content_of_response(response: &ClientResponse) -> u64 {
+    match &response.body {
+        ResponseBody::Settled(settlement) => content_of(&(response.call, settlement)),
+        ResponseBody::Rows { at, answer } => content_of(&(response.call, at, &answer.keys, &answer.ranges)),
+        ResponseBody::Refused(why) => content_of(&(response.call, "refused", why)),
+        ResponseBody::Unknown(why) => content_of(&(response.call, "unknown", why)),
+    }
+}

@@ -1,0 +1,123 @@
+//! What a run gives: counts, samples, replica traces, and how it ended.
+
+use plimsoll::id::NodeId;
+use plimsoll::protocol::Divergence;
+use plimsoll::protocol::node::Counters;
+use plimsoll::time::Hlc;
+
+use super::event::{EventKind, TraceEntry};
+use crate::check::{ReplicaTrace, WatermarkSample};
+use crate::network::NetworkCounts;
+
+/// Everything that a run gives besides what its clients saw.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// A hash of all events: equal for the same scenario, seed and code.
+    pub trace_hash: u64,
+    /// How many events there were.
+    pub events: u64,
+    /// How many of each kind.
+    pub event_counts: Vec<(EventKind, u64)>,
+    /// What happened to the frames.
+    pub network: NetworkCounts,
+    /// What was in them.
+    pub messages: MessageCounts,
+    /// What each node did, by its place.
+    pub nodes: Vec<NodeSummary>,
+    /// What each node showed, every [`SAMPLE_US`], in the order of time.
+    pub watermarks: Vec<WatermarkSample>,
+    /// What each replica evaluated and holds.
+    pub replicas: Vec<ReplicaTrace>,
+    /// How the run ended.
+    pub ending: Ending,
+    /// Rules that a node broke before the world's eyes, in the order of time; empty in a sound run.
+    pub breaches: Vec<Breach>,
+    /// The last events, oldest first.
+    pub last_events: Vec<TraceEntry>,
+}
+
+/// Virtual microseconds between two looks at the watermarks.
+pub const SAMPLE_US: u64 = 100_000;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything was answered and every replica reached the same bound.
+    Settled {
+        /// When, in virtual microseconds.
+        at_us: u64,
+        /// The bound.
+        bound: Hlc,
+    },
+    /// The drain limit passed before: the cluster does not live.
+    OutOfTime {
+        /// What was still awaited, in a line each.
+        awaited: Vec<String>,
+    },
+}
+
+/// A rule that a node broke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breach {
+    /// When, in virtual microseconds.
+    pub time_us: u64,
+    /// Which node.
+    pub node: NodeId,
+    /// What it did.
+    pub what: String,
+}
+
+/// What was in the frames that were sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MessageCounts {
+    /// Pieces of streams with records.
+    pub appends: u64,
+    /// The records in them.
+    pub records: u64,
+    /// Pieces of streams without records.
+    pub promises: u64,
+    /// Rows.
+    pub rows: u64,
+    /// Requests for pieces of streams.
+    pub fetches: u64,
+    /// Frames that could not be decoded when they arrived.
+    pub undecodable: u64,
+    /// Frames that arrived at a node that was not running.
+    pub unreceived: u64,
+}
+
+/// What one node did.
+#[derive(Clone, Debug)]
+pub struct NodeSummary {
+    /// The node.
+    pub node: NodeId,
+    /// Its region, by its place.
+    pub region: usize,
+    /// What it counted; that of its last run. Absent if it is not running.
+    pub counters: Option<Counters>,
+    /// How long its protocol processor worked, in microseconds.
+    pub protocol_busy_us: u64,
+    /// How long its executor's processor worked, in microseconds.
+    pub executor_busy_us: u64,
+    /// How often it synced.
+    pub syncs: u64,
+    /// How many bytes it logged.
+    pub bytes_logged: u64,
+    /// Why it has stopped serving; absent in a sound one.
+    pub divergence: Option<Divergence>,
+    /// How far its wall clock was off at the end, in nanoseconds.
+    pub clock_offset_ns: i64,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Virtual microseconds.
+    pub time_us: u64,
+    /// Virtual microseconds at which the load ends.
+    pub load_us: u64,
+    /// Events so far.
+    pub events: u64,
+    /// Answers that reached clients so far.
+    pub answers: u64,
+}

@@ -1,0 +1,141 @@
+//! What all nodes and clients share: the queue, the network, what is on its way, and what was counted.
+
+use plimsoll::id::{ClusterId, NodeId};
+use plimsoll::protocol::message::Message;
+
+use super::event::Event;
+use super::outcome::MessageCounts;
+use super::wire;
+use crate::cost::{ns, us};
+use crate::network::Network;
+use crate::port::{ClientRequest, ClientResponse};
+use crate::queue::{Queue, Slab};
+use crate::random::Seed;
+use crate::scenario::Scenario;
+use crate::topology::Topology;
+
+/// Everything outside the nodes.
+pub(super) struct Outside {
+    pub(super) topology: Topology,
+    pub(super) cluster: ClusterId,
+    pub(super) queue: Queue<Event>,
+    pub(super) network: Network,
+    pub(super) prices: Prices,
+    pub(super) messages: MessageCounts,
+    pub(super) frames: Slab<Frame>,
+    pub(super) requests: Slab<ClientRequest>,
+    /// Answers on their way, with the client.
+    pub(super) responses: Slab<(usize, ClientResponse)>,
+    client_delay_us: u64,
+    /// Buffers of frames that have arrived, to be filled again.
+    buffers: Vec<Vec<u8>>,
+}
+
+/// A frame on its way.
+pub(super) struct Frame {
+    pub(super) from: NodeId,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What work costs, in nanoseconds.
+pub(super) struct Prices {
+    pub(super) frame: u64,
+    pub(super) kib: u64,
+    pub(super) record: u64,
+    pub(super) call: u64,
+    pub(super) evaluation: u64,
+    pub(super) read: u64,
+}
+
+impl Outside {
+    pub(super) fn new(scenario: &Scenario, topology: Topology, seed: Seed) -> Self {
+        let cpu = &scenario.world.cpu;
+        let mut cluster = seed.stream("cluster");
+        Self {
+            network: Network::new(scenario, &topology, seed),
+            topology,
+            cluster: ClusterId::new(u128::from(cluster.bits()) << u64::BITS | u128::from(cluster.bits())),
+            queue: Queue::default(),
+            prices: Prices {
+                frame: ns(cpu.frame_us),
+                kib: ns(cpu.kib_us),
+                record: ns(cpu.record_us),
+                call: ns(cpu.call_us),
+                evaluation: ns(cpu.evaluation_us),
+                read: ns(cpu.read_us),
+            },
+            messages: MessageCounts::default(),
+            frames: Slab::default(),
+            requests: Slab::default(),
+            responses: Slab::default(),
+            client_delay_us: us(scenario.world.network.client_delay_ms),
+            buffers: Vec::new(),
+        }
+    }
+
+    /// Messages as the bytes of a frame.
+    pub(super) fn encode(&mut self, from: NodeId, messages: &[Message]) -> Frame {
+        for message in messages {
+            match message {
+                Message::Append(append) if append.records.is_empty() => self.messages.promises += 1,
+                Message::Append(append) => {
+                    self.messages.appends += 1;
+                    self.messages.records += append.records.len() as u64;
+                }
+                Message::Row(_) => self.messages.rows += 1,
+                Message::Fetch(_) => self.messages.fetches += 1,
+            }
+        }
+        let mut bytes = self.buffers.pop().unwrap_or_default();
+        wire::encode(self.cluster, messages, &mut bytes);
+        Frame { from, bytes }
+    }
+
+    /// Puts a frame on its way at `at_us`.
+    pub(super) fn send(&mut self, at_us: u64, from: usize, to: usize, frame: Frame) {
+        let arrival = self.network.send(at_us, from, to, frame.bytes.len());
+        let node = to as u16;
+        if let Some(second_us) = arrival.second_us {
+            let mut bytes = self.buffers.pop().unwrap_or_default();
+            bytes.extend_from_slice(&frame.bytes);
+            let slot = self.frames.insert(Frame {
+                from: frame.from,
+                bytes,
+            });
+            self.queue.push(second_us, Event::Frame { node, slot });
+        }
+        match arrival.first_us {
+            Some(first_us) => {
+                let slot = self.frames.insert(frame);
+                self.queue.push(first_us, Event::Frame { node, slot });
+            }
+            None => self.recycle(frame),
+        }
+    }
+
+    /// Takes the buffer of a frame that has arrived.
+    pub(super) fn recycle(&mut self, mut frame: Frame) {
+        frame.bytes.clear();
+        self.buffers.push(frame.bytes);
+    }
+
+    /// Puts a client's request on its way to a node.
+    pub(super) fn request(&mut self, at_us: u64, node: usize, request: ClientRequest) {
+        assert!(
+            node < self.topology.node_count(),
+            "client {} calls node {node}, and there are {}",
+            request.client,
+            self.topology.node_count()
+        );
+        let slot = self.requests.insert(request);
+        let node = node as u16;
+        self.queue
+            .push(at_us + self.client_delay_us, Event::Request { node, slot });
+    }
+
+    /// Puts an answer on its way to a client.
+    pub(super) fn respond(&mut self, at_us: u64, client: usize, response: ClientResponse) {
+        let slot = self.responses.insert((client, response));
+        self.queue.push(at_us + self.client_delay_us, Event::Response { slot });
+    }
+}

@@ -1,13 +1,20 @@
 //! Cycles of dependencies: finding a short one in every component, and naming it.
 //!
 //! *Source*: the anomalies of Adya 1999, in the names that Elle (Kingsbury and Alvaro, PVLDB 14(3), 2020) gives them. Of a
-//! component the plainest cycle is shown: one without process order or real time if there is one, and among
+//! component the plainest short cycle is shown: one without process order or real time if there is one, and among
 //! these one with the fewest anti-dependencies.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::graph::{Edge, Graph, Kind, Kinds};
-use super::verdict::{CycleStep, EdgeKind, VIOLATIONS_MAX, Violation};
+use super::verdict::{CycleStep, EdgeKind, Violation};
+
+/// Components in which a cycle is sought; the others are counted.
+const COMPONENTS_MAX: usize = 20;
+
+/// Operations of a cycle up to which it is shown though a shorter one of a less plain name may exist.
+const READABLE_MAX: usize = 8;
 
 /// Operations from which a cycle is sought in one component, before the shortest so far is taken.
 const STARTS_MAX: usize = 64;
@@ -37,48 +44,59 @@ pub(super) struct Step {
     pub(super) is_realtime: bool,
 }
 
-/// One violation for each component of `graph`, the smallest components first.
-pub(super) fn violations(graph: &Graph, explain: &impl Explain) -> (Vec<Violation>, usize) {
+/// One violation for each of the smallest components of `graph`.
+pub(super) fn violations(graph: &Graph, explain: &impl Explain) -> Vec<Violation> {
     let components = graph.components(Kinds::ALL);
-    let shown = components.iter().take(4 * VIOLATIONS_MAX).map(|component| {
+    let mut violations = Vec::new();
+    for component in components.iter().take(COMPONENTS_MAX) {
         let part = graph.part(component);
         let walk = plainest_cycle(&part);
-        let steps = steps_of(&part, &walk);
-        let steps: Vec<Step> = steps
-            .into_iter()
-            .map(|step| Step {
-                from: component[step.from as usize],
-                ..step
-            })
-            .collect();
-        violation_of(&steps, explain)
-    });
-    (shown.collect(), components.len())
+        let mut steps = steps_of(&part, &walk);
+        let first = (0..steps.len()).min_by_key(|place| steps[*place].from);
+        steps.rotate_left(first.unwrap_or_default());
+        for step in &mut steps {
+            step.from = component[step.from as usize];
+        }
+        violations.push(violation_of(&steps, explain));
+    }
+    if let Some(first) = violations.first_mut()
+        && components.len() > COMPONENTS_MAX
+    {
+        let more = components.len() - COMPONENTS_MAX;
+        first
+            .message
+            .push_str(&format!(" ({more} more groups of operations depend on each other)"));
+    }
+    violations
 }
 
 /// The edges of a closed walk, each with its source.
 type Walk = Vec<(u32, Edge)>;
 
+/// The plainest cycle that can be read, or the shortest if none is short.
+///
 /// *Given* a strongly connected graph of more than one node.
 fn plainest_cycle(graph: &Graph) -> Walk {
     let plain = Kinds::of(&[]);
     let process = plain.with(Kind::Process);
     let realtime = process.with(Kind::Realtime).with(Kind::TailRealtime);
     let mut search = Search::new(graph);
+    let mut best = None;
     for order in [plain, process, realtime] {
         let g0 = order.with(Kind::WriteWrite);
         let g1 = g0.with(Kind::WriteRead);
         let g2 = g1.with(Kind::ReadWrite);
-        let found = search
-            .through_any(g0)
-            .or_else(|| search.through_any(g1))
-            .or_else(|| search.through_one_antidependency(g1))
-            .or_else(|| search.through_any(g2));
-        if let Some(walk) = found {
-            return walk;
+        for (kinds, has_one_antidependency) in [(g0, false), (g1, false), (g1, true), (g2, false)] {
+            search.better(&mut best, |search| match has_one_antidependency {
+                true => search.through_one_antidependency(kinds),
+                false => search.through_any(kinds),
+            });
+            if let Some(walk) = best.take_if(|walk| search.length(walk) <= READABLE_MAX) {
+                return walk;
+            }
         }
     }
-    unreachable!("a component of more than one node has a cycle by edges of all kinds");
+    best.expect("a component of more than one node has a cycle by edges of all kinds")
 }
 
 /// Breadth-first searches over one graph, with a common limit.
@@ -104,9 +122,18 @@ impl<'g> Search<'g> {
     /// A short cycle by edges of these kinds; none if there is no cycle.
     fn through_any(&mut self, kinds: Kinds) -> Option<Walk> {
         let component = self.graph.components(kinds).into_iter().next()?;
-        let operations = component.iter().copied().filter(|node| self.graph.is_operation(*node));
+        let mut starts: Vec<(u32, u32)> = Vec::new();
+        for node in component.into_iter().filter(|node| self.graph.is_operation(*node)) {
+            let back = self
+                .graph
+                .edges(node)
+                .filter(|edge| kinds.contains(edge.kind))
+                .map(|edge| self.back(node, edge));
+            starts.push((back.max().unwrap_or_default(), node));
+        }
+        starts.sort_unstable_by_key(|(back, node)| (Reverse(*back), *node));
         let mut best: Option<Walk> = None;
-        for start in operations.take(STARTS_MAX) {
+        for (_, start) in starts.into_iter().take(STARTS_MAX) {
             // The first search is not limited: it must find what is there.
             let limit = best.as_ref().map_or(usize::MAX, |_| self.edges_left);
             if limit == 0 {
@@ -122,23 +149,34 @@ impl<'g> Search<'g> {
 
     /// A short cycle of one `rw` edge and edges of `kinds`; none if there is none, or it was not found within the limit.
     fn through_one_antidependency(&mut self, kinds: Kinds) -> Option<Walk> {
+        let mut starts: Vec<(u32, u32, Edge)> = Vec::new();
+        for node in self.graph.components(kinds.with(Kind::ReadWrite)).into_iter().flatten() {
+            let edges = self.graph.edges(node).filter(|edge| edge.kind == Kind::ReadWrite);
+            starts.extend(edges.map(|edge| (self.back(node, edge), node, edge)));
+        }
+        starts.sort_by_key(|(back, node, _)| (Reverse(*back), *node));
         let mut best: Option<Walk> = None;
-        for component in self.graph.components(kinds.with(Kind::ReadWrite)) {
-            for node in component {
-                for edge in self.graph.edges(node).filter(|edge| edge.kind == Kind::ReadWrite) {
-                    if self.edges_left == 0 || best.as_ref().is_some_and(|walk| self.length(walk) <= 2) {
-                        return best;
-                    }
-                    let limit = self.edges_left;
-                    self.better(&mut best, |search| {
-                        let mut walk = vec![(node, edge)];
-                        walk.extend(search.walk(edge.to, node, kinds, limit)?);
-                        Some(walk)
-                    });
-                }
+        for (_, node, edge) in starts {
+            if self.edges_left == 0 || best.as_ref().is_some_and(|walk| self.length(walk) <= 2) {
+                break;
             }
+            let limit = self.edges_left;
+            self.better(&mut best, |search| {
+                let mut walk = vec![(node, edge)];
+                walk.extend(search.walk(edge.to, node, kinds, limit)?);
+                Some(walk)
+            });
         }
         best
+    }
+
+    /// How far an edge leads back in the order of invocation. A cycle must lead back somewhere, and where it leads far back
+    /// the search begins: real time closes the shortest cycles there.
+    fn back(&self, from: u32, edge: Edge) -> u32 {
+        match self.graph.is_operation(edge.to) {
+            true => from.saturating_sub(edge.to),
+            false => 0,
+        }
     }
 
     fn better(&mut self, best: &mut Option<Walk>, search: impl FnOnce(&mut Self) -> Option<Walk>) {

@@ -179,7 +179,7 @@ fn judge(history: &History, objects: &[Object]) -> Verdict {
         ..
     } = analysis;
     let graph = graph.build();
-    let (cycles, _) = cycle::violations(
+    let cycles = cycle::violations(
         &graph,
         &Words {
             operations: &operations,
@@ -214,9 +214,9 @@ impl Explain for Words<'_, '_> {
             _ => {}
         }
         let Version { object, key, value } = self.versions[step.label as usize];
-        let (name, wrote) = match object {
-            Object::List => ("list", "appended"),
-            Object::Register => ("register", "wrote"),
+        let (name, wrote, written) = match object {
+            Object::List => ("list", "appended", "appended"),
+            Object::Register => ("register", "wrote", "written"),
         };
         let what = match value {
             Some(value) if !step.is_tail => format!("{value} to {name} {key}"),
@@ -225,10 +225,10 @@ impl Explain for Words<'_, '_> {
         let because = if step.is_realtime { ", as real time tells" } else { "" };
         match (step.kind, value) {
             (EdgeKind::WriteRead, Some(value)) => {
-                format!("T{to} read {value}, which T{from} had written, in {name} {key}")
+                format!("T{to} read {value}, which T{from} had {written}, in {name} {key}")
             }
             (EdgeKind::ReadWrite, _) => format!("T{from} read {name} {key} before T{to} {wrote} {what}{because}"),
-            _ => format!("T{to} {wrote} {what} after what T{from} had written there{because}"),
+            _ => format!("T{to} {wrote} {what} after what T{from} had {written} there{because}"),
         }
     }
 }

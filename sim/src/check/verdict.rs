@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 /// Violations of one anomaly that a verdict carries; the others are counted in the text of the last one.
-pub(super) const VIOLATIONS_MAX: usize = 5;
+const VIOLATIONS_MAX: usize = 5;
 
 /// What a checker says of what it saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

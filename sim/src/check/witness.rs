@@ -23,6 +23,10 @@ pub fn witness(history: &History) -> Verdict {
 
 /// Judges the claimed timestamps of a history.
 ///
+/// If every operation was sure, a pass proves strict serializability. Of an unsure operation each key is judged by itself and
+/// all that was observed must fit one window; that its effects were seen on all keys alike is for
+/// [`strict_serializability`](super::strict_serializability) to say.
+///
 /// *Given* what counters held before the first operation; those not named held 0. Elements and values are unique, as
 /// for [`strict_serializability`](super::strict_serializability).
 ///

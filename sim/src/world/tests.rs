@@ -72,8 +72,9 @@ impl Replica for Faulty {
     }
 }
 
-/// One client at each node: writes, then reads strictly what it wrote, for ever.
+/// Clients at each node in turn. Each writes, then reads strictly what it wrote, for ever.
 struct Writers {
+    clients: usize,
     nodes: usize,
     pause_us: u64,
     calls: u64,
@@ -88,15 +89,16 @@ struct Writers {
 }
 
 impl Writers {
-    fn new(nodes: usize, pause_us: u64) -> Self {
+    fn new(nodes: usize, clients: usize, pause_us: u64) -> Self {
         Self {
+            clients,
             nodes,
             pause_us,
             calls: 0,
-            open: vec![None; nodes],
-            last_ids: vec![None; nodes],
+            open: vec![None; clients],
+            last_ids: vec![None; clients],
             is_stopped: false,
-            commit_us: vec![Vec::new(); nodes],
+            commit_us: vec![Vec::new(); clients],
             refusals: Vec::new(),
             strict_reads: 0,
         }
@@ -114,7 +116,7 @@ impl Writers {
 
 impl Clients for Writers {
     fn start(&mut self, actions: &mut Vec<Action>) {
-        for client in 0..self.nodes {
+        for client in 0..self.clients {
             // The ceiling is durable by then.
             actions.push(Action::WakeAt { client, time_us: 1_000 });
         }
@@ -155,7 +157,7 @@ impl Clients for Writers {
         self.open[client] = Some((self.calls, now_us));
         let call = self.calls;
         actions.push(Action::Send {
-            node: client,
+            node: client % self.nodes,
             request: ClientRequest { client, call, body },
         });
     }
@@ -206,7 +208,7 @@ fn scenario(settings: &[&str]) -> Scenario {
 
 fn run(scenario: &Scenario, seed: u64, pause_us: u64) -> (Run, Writers) {
     let nodes = scenario.check().unwrap().node_count();
-    let world = World::new(scenario, Seed(seed), Writers::new(nodes, pause_us), |_| sound()).unwrap();
+    let world = World::new(scenario, Seed(seed), Writers::new(nodes, nodes, pause_us), |_| sound()).unwrap();
     world.run(&mut |_| {})
 }
 
@@ -325,8 +327,7 @@ fn a_cluster_without_a_majority_is_found_not_to_live() {
 
 /// The third replica is faulty, and has no clients, who would see it themselves.
 fn run_with_fault(scenario: &Scenario, fault: Fault) -> Run {
-    let mut writers = Writers::new(3, 5_000);
-    writers.nodes = 2;
+    let writers = Writers::new(3, 2, 5_000);
     let replica = |place| Faulty {
         replica: sound(),
         fault: if place == 2 { fault } else { Fault::None },
@@ -373,12 +374,72 @@ fn a_slow_disk_makes_commits_slow() {
 #[test]
 fn progress_is_told_and_a_bad_scenario_is_refused() {
     let scenario = scenario(&["world.load_s=1"]);
-    let world = World::new(&scenario, Seed(1), Writers::new(3, 10_000), |_| sound()).unwrap();
+    let world = World::new(&scenario, Seed(1), Writers::new(3, 3, 10_000), |_| sound()).unwrap();
     let mut told = Vec::new();
     let (run, _) = world.run(&mut |progress| told.push(progress));
     assert_eq!(told.last().unwrap().events, run.events);
     let mut bad = scenario;
     bad.world.regions.clear();
-    let refused = World::new(&bad, Seed(1), Writers::new(3, 10_000), |_| sound());
+    let refused = World::new(&bad, Seed(1), Writers::new(3, 3, 10_000), |_| sound());
     assert_eq!(refused.err().unwrap()[0].key, "world.regions");
+}
+
+/// Run by [`two_processes_give_the_same_trace`] in a process of its own.
+#[test]
+fn prints_its_trace_hash() {
+    let (run, _) = run(
+        &scenario(&["world.load_s=1", "world.network.jitter_ms=1", "faults.loss=0.1"]),
+        1,
+        5_000,
+    );
+    println!("trace {:016x}", run.trace_hash);
+}
+
+#[test]
+fn two_processes_give_the_same_trace() {
+    let trace = || {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "world::tests::prints_its_trace_hash", "--nocapture"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let at = text.find("trace ").expect("the hash is printed");
+        text[at..at + "trace ".len() + 16].to_owned()
+    };
+    assert_eq!(trace(), trace());
+}
+
+#[test]
+fn every_scenario_settles_within_its_limit() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let settings = ["world.load_s=2".to_owned(), "world.warm_up_s=0".to_owned()];
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let mut scenario = Scenario::load(&entry.unwrap().path(), &settings).unwrap();
+        for cut in &mut scenario.faults.cut {
+            cut.from_s = 0.5;
+        }
+        let (run, writers) = run(&scenario, 1, 20_000);
+        assert_sound(&run);
+        assert!(writers.strict_reads > 0);
+    }
+}
+
+/// For measuring the event loop by hand: many clients, a minute of virtual time. Prints how many events there were.
+#[test]
+#[ignore = "takes long without optimisation"]
+fn a_busy_minute() {
+    let scenario = Scenario::parse("test.toml", THREE, &["world.load_s=60".to_owned()]).unwrap();
+    for (clients, pause_us) in [(3, 10_000), (300, 0)] {
+        let world = World::new(&scenario, Seed(1), Writers::new(3, clients, pause_us), |_| sound()).unwrap();
+        let started = std::time::Instant::now();
+        let (run, _) = world.run(&mut |_| {});
+        let seconds = started.elapsed().as_secs_f64();
+        println!(
+            "{clients} clients: {} events, {:.0} a second",
+            run.events,
+            run.events as f64 / seconds
+        );
+        println!("{:?}\n{:?}\n{:?}", run.event_counts, run.messages, run.network);
+        println!("{:?}", run.nodes[0]);
+    }
 }

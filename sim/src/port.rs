@@ -4,19 +4,12 @@
 //! the answer back, both with the delay within the region; it never loses either.
 
 use plimsoll::id::TransactionId;
-use plimsoll::key::{Key, Value};
+use plimsoll::key::Value;
 use plimsoll::protocol::{Query, ReadMode};
 use plimsoll::time::Hlc;
 use plimsoll::transaction::{Settlement, ThunkId};
 
-/// What was read, in the order of the query.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answer {
-    /// The value of each key; absent where it has none.
-    pub keys: Vec<Option<Value>>,
-    /// The entries of each range, ascending, at most as many as asked for.
-    pub ranges: Vec<Vec<(Key, Value)>>,
-}
+pub use plimsoll::executor::Answer;
 
 /// One call of a client to a node.
 #[derive(Clone, Debug, PartialEq)]

@@ -203,3 +203,18 @@ fn a_missing_file_is_named() {
         .to_string();
     assert!(error.starts_with("no/such/file.toml: cannot be read: "), "{error}");
 }
+
+#[test]
+fn every_scenario_that_comes_with_the_simulator_is_sound_and_says_what_it_shows() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match Scenario::load(&path, &[]) {
+            Ok(scenario) => assert!(!scenario.description.is_empty(), "{}", path.display()),
+            Err(error) => panic!("{error}"),
+        }
+        count += 1;
+    }
+    assert!(count >= 11, "{count}");
+}

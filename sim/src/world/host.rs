@@ -206,10 +206,10 @@ impl<R: Replica> Host<R> {
                     self.breach(format!("sends to {to}, who is not in this world"));
                     return;
                 };
-                let frame = outside.encode(self.id, &messages);
-                let cost_ns = outside.prices.frame + bytes_ns(frame.bytes.len(), outside.prices.kib);
+                let packet = outside.encode(self.id, messages);
+                let cost_ns = outside.prices.frame + bytes_ns(packet.bytes.len(), outside.prices.kib);
                 let at_us = self.protocol.work(cost_ns);
-                outside.send(at_us, self.place, to, frame);
+                outside.send(at_us, self.place, to, packet);
             }
             Effect::Persist { mark, entries } => {
                 let (records, bytes) = weigh(&entries);
@@ -242,7 +242,7 @@ impl<R: Replica> Host<R> {
             return;
         }
         let records = batch.records.len() as u64;
-        let evaluated = running.replica.evaluate(batch);
+        let evaluated = running.replica.evaluate(&batch);
         running
             .evaluated
             .extend(evaluated.settlements.iter().map(|settlement| EvaluatedTransaction {
@@ -263,12 +263,17 @@ impl<R: Replica> Host<R> {
         let Some(running) = &self.running else {
             return;
         };
-        let answer = running.replica.read(at, query);
-        let entries: usize = answer.ranges.iter().map(Vec::len).sum();
-        let reads = query.keys.len() + query.ranges.len() + entries / ENTRIES_PER_READ;
+        let mut reads = query.keys.len() + query.ranges.len();
+        let body = match running.replica.read(at, query) {
+            Ok(answer) => {
+                reads += answer.ranges.iter().map(Vec::len).sum::<usize>() / ENTRIES_PER_READ;
+                ResponseBody::Rows { at, answer }
+            }
+            Err(why) => ResponseBody::Refused(why),
+        };
         self.executor.begin(issued_us);
         let at_us = self.executor.work(reads as u64 * outside.prices.read);
-        self.answer(at_us, request, ResponseBody::Rows { at, answer }, outside);
+        self.answer(at_us, request, body, outside);
     }
 
     fn answer(&mut self, at_us: u64, request: RequestId, body: ResponseBody, outside: &mut Outside) {

@@ -13,7 +13,6 @@ mod host;
 mod outcome;
 mod outside;
 mod replica;
-mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -23,10 +22,11 @@ use plimsoll::protocol::Input;
 use plimsoll::protocol::config::{Membership, NodeConfig};
 use plimsoll::protocol::node::Node;
 use plimsoll::time::Hlc;
+use xxhash_rust::xxh3::xxh3_64;
 
 pub use event::{EventKind, TraceEntry};
 pub use outcome::{Breach, Ending, MessageCounts, NodeSummary, Progress, Run, SAMPLE_US};
-pub use replica::Replica;
+pub use replica::{MemoryReplica, Replica};
 
 use event::{Event, Trace, content_of};
 use host::Host;
@@ -227,24 +227,17 @@ impl<C: Clients, R: Replica> World<C, R> {
     }
 
     fn on_frame(&mut self, time_us: u64, node: u16, slot: u32) {
-        let frame = self.outside.frames.take(slot);
-        self.note(
-            time_us,
-            EventKind::Frame,
-            node.into(),
-            xxhash_rust::xxh3::xxh3_64(&frame.bytes),
-        );
+        let packet = self.outside.packets.take(slot);
+        self.note(time_us, EventKind::Frame, node.into(), xxh3_64(&packet.bytes));
         let host = &mut self.hosts[usize::from(node)];
         if !host.is_running() {
             self.outside.messages.unreceived += 1;
-        } else if let Ok(messages) = wire::decode(self.outside.cluster, &frame.bytes) {
-            let from = frame.from;
+        } else if let Some(messages) = self.outside.open(&packet) {
+            let from = packet.from;
             let input = Input::Receive { from, messages };
-            host.on_frame(time_us, frame.bytes.len(), input, &mut self.outside);
-        } else {
-            self.outside.messages.undecodable += 1;
+            host.on_frame(time_us, packet.bytes.len(), input, &mut self.outside);
         }
-        self.outside.recycle(frame);
+        self.outside.recycle(packet);
     }
 
     fn note(&mut self, time_us: u64, kind: EventKind, place: u32, content: u64) {
@@ -342,7 +335,14 @@ impl<C: Clients, R: Replica> World<C, R> {
 fn content_of_response(response: &ClientResponse) -> u64 {
     match &response.body {
         ResponseBody::Settled(settlement) => content_of(&(response.call, settlement)),
-        ResponseBody::Rows { at, answer } => content_of(&(response.call, at, &answer.keys, &answer.ranges)),
+        ResponseBody::Rows { at, answer } => {
+            let keys = answer.keys.iter().flatten();
+            let entries = answer.ranges.iter().flatten().map(|(_, versioned)| versioned);
+            let versions = keys.chain(entries).fold(0, |folded: u64, versioned| {
+                content_of(&(folded, versioned.timestamp, &versioned.value))
+            });
+            content_of(&(response.call, at, versions))
+        }
         ResponseBody::Refused(why) => content_of(&(response.call, "refused", why)),
         ResponseBody::Unknown(why) => content_of(&(response.call, "unknown", why)),
     }

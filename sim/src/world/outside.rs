@@ -1,11 +1,11 @@
 //! What all nodes and clients share: the queue, the network, what is on its way, and what was counted.
 
 use plimsoll::id::{ClusterId, NodeId};
+use plimsoll::protocol::frame::Frame;
 use plimsoll::protocol::message::Message;
 
 use super::event::Event;
 use super::outcome::MessageCounts;
-use super::wire;
 use crate::cost::{ns, us};
 use crate::network::Network;
 use crate::port::{ClientRequest, ClientResponse};
@@ -22,17 +22,18 @@ pub(super) struct Outside {
     pub(super) network: Network,
     pub(super) prices: Prices,
     pub(super) messages: MessageCounts,
-    pub(super) frames: Slab<Frame>,
+    pub(super) packets: Slab<Packet>,
     pub(super) requests: Slab<ClientRequest>,
     /// Answers on their way, with the client.
     pub(super) responses: Slab<(usize, ClientResponse)>,
     client_delay_us: u64,
-    /// Buffers of frames that have arrived, to be filled again.
+    /// Buffers of packets that have arrived, to be filled again.
     buffers: Vec<Vec<u8>>,
 }
 
-/// A frame on its way.
-pub(super) struct Frame {
+/// A frame on its way, encoded.
+pub(super) struct Packet {
+    /// The sender, whom a real transport would have authenticated.
     pub(super) from: NodeId,
     pub(super) bytes: Vec<u8>,
 }
@@ -65,7 +66,7 @@ impl Outside {
                 read: ns(cpu.read_us),
             },
             messages: MessageCounts::default(),
-            frames: Slab::default(),
+            packets: Slab::default(),
             requests: Slab::default(),
             responses: Slab::default(),
             client_delay_us: us(scenario.world.network.client_delay_ms),
@@ -74,8 +75,8 @@ impl Outside {
     }
 
     /// Messages as the bytes of a frame.
-    pub(super) fn encode(&mut self, from: NodeId, messages: &[Message]) -> Frame {
-        for message in messages {
+    pub(super) fn encode(&mut self, from: NodeId, messages: Vec<Message>) -> Packet {
+        for message in &messages {
             match message {
                 Message::Append(append) if append.records.is_empty() => self.messages.promises += 1,
                 Message::Append(append) => {
@@ -87,36 +88,52 @@ impl Outside {
             }
         }
         let mut bytes = self.buffers.pop().unwrap_or_default();
-        wire::encode(self.cluster, messages, &mut bytes);
-        Frame { from, bytes }
+        let frame = Frame {
+            cluster: self.cluster,
+            from,
+            messages,
+        };
+        frame.encode_into(&mut bytes);
+        Packet { from, bytes }
     }
 
-    /// Puts a frame on its way at `at_us`.
-    pub(super) fn send(&mut self, at_us: u64, from: usize, to: usize, frame: Frame) {
-        let arrival = self.network.send(at_us, from, to, frame.bytes.len());
+    /// The messages of a packet that has arrived; nothing where a node's transport would refuse it, which is counted.
+    pub(super) fn open(&mut self, packet: &Packet) -> Option<Vec<Message>> {
+        match Frame::decode(&packet.bytes) {
+            Ok(frame) if frame.cluster == self.cluster && frame.from == packet.from => Some(frame.messages),
+            _ => {
+                self.messages.undecodable += 1;
+                None
+            }
+        }
+    }
+
+    /// Puts a packet on its way at `at_us`.
+    pub(super) fn send(&mut self, at_us: u64, from: usize, to: usize, packet: Packet) {
+        let arrival = self.network.send(at_us, from, to, packet.bytes.len());
         let node = to as u16;
         if let Some(second_us) = arrival.second_us {
             let mut bytes = self.buffers.pop().unwrap_or_default();
-            bytes.extend_from_slice(&frame.bytes);
-            let slot = self.frames.insert(Frame {
-                from: frame.from,
+            bytes.extend_from_slice(&packet.bytes);
+            let slot = self.packets.insert(Packet {
+                from: packet.from,
                 bytes,
             });
             self.queue.push(second_us, Event::Frame { node, slot });
         }
         match arrival.first_us {
             Some(first_us) => {
-                let slot = self.frames.insert(frame);
+                let slot = self.packets.insert(packet);
                 self.queue.push(first_us, Event::Frame { node, slot });
             }
-            None => self.recycle(frame),
+            None => self.recycle(packet),
         }
     }
 
-    /// Takes the buffer of a frame that has arrived.
-    pub(super) fn recycle(&mut self, mut frame: Frame) {
-        frame.bytes.clear();
-        self.buffers.push(frame.bytes);
+    /// Takes the buffer of a packet that has arrived.
+    pub(super) fn recycle(&mut self, mut packet: Packet) {
+        packet.bytes.clear();
+        self.buffers.push(packet.bytes);
     }
 
     /// Puts a client's request on its way to a node.

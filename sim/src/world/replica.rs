@@ -1,28 +1,77 @@
-//! What the world needs of the part of a node that knows thunks and versions.
+//! What the world needs of the part of a node that knows thunks and versions, and the production one.
 
+use std::sync::Arc;
+
+use plimsoll::client::admit;
+use plimsoll::executor::SerialExecutor;
 use plimsoll::id::TransactionId;
 use plimsoll::key::Value;
 use plimsoll::protocol::{Batch, Evaluated, Query};
+use plimsoll::store::MemoryVersions;
+use plimsoll::thunk::Registry;
 use plimsoll::time::Hlc;
 use plimsoll::transaction::{ThunkId, Transaction};
 
+use super::event::content_of;
 use crate::check::FinalEntry;
 use crate::port::Answer;
 
 /// Admission, evaluation and reads of one node.
+///
+/// The production replica is [`MemoryReplica`]; a test may put a faulty one in its place.
 pub trait Replica {
     /// The transaction of a client's call, with its footprint.
     ///
-    /// *Errors* with what the client is told where it cannot be submitted: the thunk is unknown here, the arguments
-    /// cannot be decoded, or something is too large.
+    /// *Errors* with what the client is told where it cannot be submitted.
     fn admit(&self, id: TransactionId, thunk: ThunkId, arguments: Value) -> Result<Transaction, String>;
 
     /// Evaluates a batch, which follows on the one before.
-    fn evaluate(&mut self, batch: Batch) -> Evaluated;
+    fn evaluate(&mut self, batch: &Batch) -> Evaluated;
 
     /// Reads the snapshot at `at`, which is at or below the evaluated bound.
-    fn read(&self, at: Hlc, query: &Query) -> Answer;
+    ///
+    /// *Errors* with what the client is told where the snapshot is no longer kept.
+    fn read(&self, at: Hlc, query: &Query) -> Result<Answer, String>;
 
     /// The latest version of every key.
     fn state(&self) -> Vec<FinalEntry>;
+}
+
+/// The production executor over versions in memory.
+pub struct MemoryReplica {
+    executor: SerialExecutor<MemoryVersions>,
+}
+
+impl MemoryReplica {
+    /// A replica that has evaluated nothing and knows these thunks.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self {
+            executor: SerialExecutor::new(registry, MemoryVersions::default()),
+        }
+    }
+}
+
+impl Replica for MemoryReplica {
+    fn admit(&self, id: TransactionId, thunk: ThunkId, arguments: Value) -> Result<Transaction, String> {
+        admit(self.executor.registry(), id, thunk, arguments).map_err(|error| error.to_string())
+    }
+
+    fn evaluate(&mut self, batch: &Batch) -> Evaluated {
+        self.executor.evaluate(batch)
+    }
+
+    fn read(&self, at: Hlc, query: &Query) -> Result<Answer, String> {
+        self.executor.read(at, query).map_err(|error| error.to_string())
+    }
+
+    fn state(&self) -> Vec<FinalEntry> {
+        let newest = self.executor.versions().newest();
+        newest
+            .map(|(key, timestamp, value)| FinalEntry {
+                key: key.as_bytes().to_vec(),
+                timestamp,
+                value_hash: content_of(value),
+            })
+            .collect()
+    }
 }

@@ -59,7 +59,10 @@ impl Versions for MemoryVersions {
             chain.last().is_none_or(|(last, _)| *last < at),
             "a version at {at} below the last one of its key"
         );
-        prune(chain, oldest);
+        if chain.len() == chain.capacity() {
+            // Only then, so that a hot key's chain is not moved with every write.
+            prune(chain, oldest);
+        }
         chain.push((at, value));
     }
 

@@ -431,6 +431,7 @@ fn a_busy_minute() {
     let scenario = Scenario::parse("test.toml", THREE, &["world.load_s=60".to_owned()]).unwrap();
     for (clients, pause_us) in [(3, 10_000), (300, 0)] {
         let world = World::new(&scenario, Seed(1), Writers::new(3, clients, pause_us), |_| sound()).unwrap();
+        #[allow(clippy::disallowed_methods, reason = "it measures")]
         let started = std::time::Instant::now();
         let (run, _) = world.run(&mut |_| {});
         let seconds = started.elapsed().as_secs_f64();

@@ -1,7 +1,9 @@
 //! A discrete-event simulator of whole Plimsoll clusters.
 
 pub mod bound;
+pub mod bundled;
 pub mod check;
+pub mod client;
 pub mod clock;
 pub mod cost;
 pub mod delays;
@@ -10,6 +12,9 @@ pub mod network;
 pub mod port;
 pub mod queue;
 pub mod random;
+pub mod report;
+pub mod run;
 pub mod scenario;
 pub mod topology;
+pub mod workload;
 pub mod world;

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 pub use faults::{CutConfig, FaultsConfig};
 pub use problem::{Problem, ScenarioError};
-pub use workload::{Arrivals, Distribution, WorkloadConfig, WorkloadKind};
+pub use workload::{Arrivals, CounterMode, Distribution, WorkloadConfig, WorkloadKind};
 pub use world::{
     ClockConfig, CpuConfig, DelayTable, DiskConfig, NetworkConfig, NodePlace, ProfileBase, ProfileConfig, WorldConfig,
 };

@@ -2,7 +2,7 @@
 
 use plimsoll::limits::MEMBERS_MAX;
 
-use super::{Arrivals, Distribution, Problem, Scenario, WorldConfig};
+use super::{Arrivals, Distribution, Problem, Scenario, WorkloadKind, WorldConfig};
 use crate::delays::Delays;
 use crate::topology::Topology;
 
@@ -125,15 +125,44 @@ fn check_workload(scenario: &Scenario, problems: &mut Problems) {
     if workload.operations_max == 0 {
         problems.add("workload.operations_max", "a transaction has at least 1 operation");
     }
-    problems.share("workload.strict_reads", workload.strict_reads);
-    problems.share("workload.snapshot_reads", workload.snapshot_reads);
-    if workload.strict_reads + workload.snapshot_reads > 1.0 {
+    let mut reads = 0.0;
+    for (key, share) in [
+        ("workload.strict_reads", workload.strict_reads),
+        ("workload.snapshot_reads", workload.snapshot_reads),
+        ("workload.after_reads", workload.after_reads),
+        ("workload.bounded_reads", workload.bounded_reads),
+    ] {
+        problems.share(key, share);
+        reads += share;
+        // The shares are decimal fractions, whose sum may come out a little above 1.
+        if reads > 1.0 + 1e-9 {
+            problems.add(
+                key,
+                format!(
+                    "with it {reads} of the calls are reads, more than all calls: the shares together must be at most 1"
+                ),
+            );
+            break;
+        }
+    }
+    problems.millis("workload.bounded_age_ms", workload.bounded_age_ms);
+    problems.number(
+        "workload.deadline_ms",
+        workload.deadline_ms,
+        0.001,
+        SECONDS_MAX * 1_000.0,
+    );
+    // Without a wait, a client that is refused would call again within the same moment, for ever.
+    problems.number(
+        "workload.retry_wait_ms",
+        workload.retry_wait_ms,
+        0.001,
+        SECONDS_MAX * 1_000.0,
+    );
+    if workload.initial_balance > i64::MAX as u64 / workload.keys.max(1) {
         problems.add(
-            "workload.snapshot_reads",
-            format!(
-                "{} strict and {} snapshot reads are more than all calls: together they must be at most 1",
-                workload.strict_reads, workload.snapshot_reads
-            ),
+            "workload.initial_balance",
+            "the total of all accounts is more than 2^63",
         );
     }
     match workload.arrivals {
@@ -149,9 +178,21 @@ fn check_workload(scenario: &Scenario, problems: &mut Problems) {
             problems.number("workload.distribution.hot.keys", keys as f64, 1.0, workload.keys as f64);
         }
         Distribution::Hotspot { data, operations } => {
-            problems.share("workload.distribution.hotspot.data", data);
-            problems.share("workload.distribution.hotspot.operations", operations);
+            // A share of nothing is no share: neither can be 0.
+            problems.number("workload.distribution.hotspot.data", data, 1e-9, 1.0);
+            problems.number("workload.distribution.hotspot.operations", operations, 1e-9, 1.0);
         }
+    }
+    if workload.kind == WorkloadKind::Transfer && workload.keys == 1 {
+        problems.add(
+            "workload.keys",
+            "a transfer takes from one account and gives to another: there must be 2",
+        );
+    }
+    if problems.0.is_empty()
+        && let Err(error) = crate::workload::build(workload)
+    {
+        problems.add("workload.distribution", error.to_string());
     }
 }
 

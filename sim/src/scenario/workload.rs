@@ -18,8 +18,22 @@ pub struct WorkloadConfig {
     pub distribution: Distribution,
     /// The share of calls that are strict reads, 0 to 1.
     pub strict_reads: f64,
-    /// The share of calls that are snapshot reads, 0 to 1. With `strict_reads` at most 1; the rest are transactions.
+    /// The share of calls that are snapshot reads, 0 to 1.
     pub snapshot_reads: f64,
+    /// The share of calls that are reads after everything that the client has seen, 0 to 1; a client that has seen nothing yet makes a
+    /// snapshot read.
+    pub after_reads: f64,
+    /// The share of calls that are reads of bounded age, 0 to 1. All four shares together are at most 1; the rest are
+    /// transactions.
+    pub bounded_reads: f64,
+    /// The greatest age of the snapshot of such a read, in milliseconds.
+    pub bounded_age_ms: f64,
+    /// How long a client waits for an answer, in milliseconds. Then the end of the call is unknown to it.
+    pub deadline_ms: f64,
+    /// How long a client of a closed loop waits after a call that was refused or whose end is unknown, in milliseconds.
+    pub retry_wait_ms: f64,
+    /// How `counter` increments.
+    pub counter: CounterMode,
     /// What every account holds at the start of `transfer`.
     pub initial_balance: u64,
     /// The most operations in one transaction of `list-append`; their number is uniform from 1.
@@ -41,6 +55,16 @@ pub enum WorkloadKind {
     ListAppend,
     /// Increment counters.
     Counter,
+}
+
+/// How `counter` increments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CounterMode {
+    /// By a merge operator, which reads nothing.
+    Merge,
+    /// By a read and a write of what was read plus one.
+    ReadModifyWrite,
 }
 
 /// When a client sends.
@@ -96,6 +120,12 @@ impl Default for WorkloadConfig {
             distribution: Distribution::Uniform,
             strict_reads: 0.0,
             snapshot_reads: 0.0,
+            after_reads: 0.0,
+            bounded_reads: 0.0,
+            bounded_age_ms: 1_000.0,
+            deadline_ms: 10_000.0,
+            retry_wait_ms: 20.0,
+            counter: CounterMode::Merge,
             initial_balance: 1_000,
             operations_max: 4,
         }

@@ -1,0 +1,116 @@
+//! The report for people.
+
+use std::fmt::Write;
+
+use super::{RegionReport, Report};
+
+/// The columns after the name of the region.
+const COLUMNS: [&str; 10] = [
+    "commits/s",
+    "commit p50",
+    "p99",
+    "bound",
+    "p50/bound",
+    "p99/bound",
+    "strict p50",
+    "p99",
+    "snapshot p50",
+    "p99",
+];
+
+impl Report {
+    /// The report as lines of text: latencies in milliseconds by region, then the run as a whole.
+    pub fn table(&self) -> String {
+        let mut text = format!("{}, seed {}\n\n", self.scenario, self.seed);
+        let name_width = self
+            .regions
+            .iter()
+            .map(|(name, _)| name.chars().count())
+            .fold("region".len(), usize::max);
+        let rows = self.regions.iter().map(|(name, region)| (name.as_str(), cells(region)));
+        let head = ("region", COLUMNS.map(str::to_owned));
+        for (name, cells) in std::iter::once(head).chain(rows) {
+            let _ = write!(text, "{name:name_width$}");
+            for (cell, column) in cells.iter().zip(COLUMNS) {
+                let width = column.len().max("12345.6".len());
+                let _ = write!(text, "  {cell:>width$}");
+            }
+            text.push('\n');
+        }
+        text.push_str(
+            "(latencies in ms, from the intended start; bound: what the delays between the nodes allow at least)\n\n",
+        );
+        for (label, value) in self.lines() {
+            let _ = writeln!(text, "{label:13} {value}");
+        }
+        text
+    }
+
+    /// What concerns the run as a whole.
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let (transactions, asides) = (&self.transactions, &self.asides);
+        let mut ends = format!(
+            "{} submitted, {} committed, {} aborted",
+            transactions.submitted, transactions.committed, transactions.aborted
+        );
+        if !asides.aborted.is_empty() {
+            let reasons = asides
+                .aborted
+                .iter()
+                .map(|(reason, count)| format!("{reason}: {count}"));
+            let _ = write!(ends, " ({})", reasons.collect::<Vec<_>>().join(", "));
+        }
+        let _ = write!(ends, ", {} refused, {} unknown", asides.refused, transactions.unknown);
+        let faults = self.faults.iter().map(|(kind, times)| format!("{kind} {times}"));
+        let faults = faults.collect::<Vec<_>>().join(", ");
+        let checks = self
+            .checks
+            .iter()
+            .map(|(check, judgement)| format!("{check} {}", judgement.name()));
+        vec![
+            (
+                "throughput",
+                format!("{:.1} commits a virtual second", self.throughput_per_virtual_second),
+            ),
+            ("transactions", ends),
+            (
+                "reads",
+                format!(
+                    "{} sent, {} answered; {} late answers in all",
+                    asides.reads.0, asides.reads.1, asides.late
+                ),
+            ),
+            ("faults", if faults.is_empty() { "none".to_owned() } else { faults }),
+            ("checks", checks.collect::<Vec<_>>().join(", ")),
+            (
+                "run",
+                format!(
+                    "{:.1} virtual seconds in {:.2} s, {} events, {:.0} events a second",
+                    self.virtual_seconds, self.wall_seconds, self.events, self.events_per_second
+                ),
+            ),
+            ("trace hash", self.trace_hash.clone()),
+        ]
+    }
+}
+
+fn cells(region: &RegionReport) -> [String; 10] {
+    let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
+    let ratio = |value: Option<f64>| match value {
+        Some(value) if region.bound_ms > 0.0 => format!("{:.2}", value / region.bound_ms),
+        _ => "-".to_owned(),
+    };
+    let (commit, strict, snapshot) = (&region.commit_ms, &region.strict_read_ms, &region.snapshot_read_ms);
+    [
+        format!("{:.1}", region.throughput),
+        ms(commit.p50),
+        ms(commit.p99),
+        ms(Some(region.bound_ms)),
+        ratio(commit.p50),
+        ratio(commit.p99),
+        ms(strict.p50),
+        ms(strict.p99),
+        ms(snapshot.p50),
+        ms(snapshot.p99),
+    ]
+}

@@ -1,0 +1,154 @@
+//! One run from a scenario to its report: the clients, the world, the checkers.
+//!
+//! Realises the program of section 8 of the design, without swarms and shrinking. [`run`] takes a scenario and a seed and gives
+//! the report with the history that it rests on. Beside the main program this is the only place that reads the wall clock, to say
+//! how fast the simulation was; nothing that happens in it depends on that.
+
+mod judge;
+mod watch;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::bound::commit_ms;
+use crate::client::{Fleet, FleetSettings, Mix, Pace};
+use crate::clock::START_UNIX_MS;
+use crate::history::History;
+use crate::network::NetworkCounts;
+use crate::random::Seed;
+use crate::report::{Report, RunFacts};
+use crate::scenario::{Arrivals, Problem, Scenario};
+use crate::topology::Topology;
+use crate::workload;
+use crate::world::{Progress, TraceEntry, World};
+use watch::CounterWatch;
+
+/// A run that has come to its end.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// What it came to.
+    pub report: Report,
+    /// What the clients saw.
+    pub history: History,
+    /// The last events of the world, oldest first.
+    pub last_events: Vec<TraceEntry>,
+}
+
+/// Runs `scenario` with `seed` and judges it.
+///
+/// *Given* the name of the scenario for the report, and someone to tell how far the run has come, now and then.
+///
+/// *Errors* with everything that keeps the scenario from being run; then nothing was run.
+pub fn run(
+    name: &str,
+    scenario: &Scenario,
+    seed: u64,
+    on_progress: &mut dyn FnMut(Progress),
+) -> Result<Finished, Vec<Problem>> {
+    let topology = scenario.check()?;
+    let workload = workload::build(&scenario.workload).map_err(|error| {
+        vec![Problem {
+            line: None,
+            key: "workload.distribution".to_owned(),
+            message: error.to_string(),
+        }]
+    })?;
+    let fleet = Fleet::new(settings(scenario, &topology, Seed(seed)), workload);
+    let registry = Arc::new(workload::registry());
+    let finals = Rc::new(RefCell::new(Vec::new()));
+    let replica = |place| CounterWatch::new(topology.id_of(place), Arc::clone(&registry), Rc::clone(&finals));
+    let world = World::new(scenario, Seed(seed), fleet, replica)?;
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the speed of the simulation is measured, not simulated"
+    )]
+    let begin = Instant::now();
+    let mut virtual_us = 0;
+    let (outcome, fleet) = world.run(&mut |progress| {
+        virtual_us = progress.time_us;
+        on_progress(progress);
+    });
+    let wall_seconds = begin.elapsed().as_secs_f64();
+
+    let final_reads_unanswered = fleet.final_reads_unanswered();
+    let recorder = fleet.into_recorder();
+    let verdicts = judge::judge(scenario, &outcome, &recorder, final_reads_unanswered, finals.take());
+    let facts = RunFacts {
+        scenario: name.to_owned(),
+        seed,
+        trace_hash: outcome.trace_hash,
+        virtual_us,
+        wall_seconds,
+        events: outcome.events,
+        regions: bounds(&topology),
+        faults: faults(&outcome.network),
+    };
+    Ok(Finished {
+        report: Report::new(facts, &recorder, &verdicts),
+        history: recorder.history,
+        last_events: outcome.last_events,
+    })
+}
+
+/// What a scenario asks of its clients.
+fn settings(scenario: &Scenario, topology: &Topology, seed: Seed) -> FleetSettings {
+    let (world, workload) = (&scenario.world, &scenario.workload);
+    let regions = 0..topology.regions().len();
+    FleetSettings {
+        seed,
+        nodes: regions.map(|region| topology.nodes_in(region).collect()).collect(),
+        clients_per_region: workload.clients_per_region,
+        pace: match workload.arrivals {
+            Arrivals::Closed { think_ms } => Pace::Closed {
+                think_us: micros(think_ms),
+            },
+            Arrivals::Open { rate_per_s } => Pace::Open { rate_per_s },
+        },
+        mix: Mix {
+            strict_reads: workload.strict_reads,
+            snapshot_reads: workload.snapshot_reads,
+            after_reads: workload.after_reads,
+            bounded_reads: workload.bounded_reads,
+            bound_us: micros(workload.bounded_age_ms),
+        },
+        deadline_us: micros(workload.deadline_ms).max(1),
+        refused_wait_us: micros(workload.retry_wait_ms).max(1),
+        wall_start_us: START_UNIX_MS * 1_000,
+        warm_up_us: micros(world.warm_up_s * 1e3),
+        load_us: micros(world.load_s * 1e3),
+    }
+}
+
+/// *Given* a number that is finite and not negative, as validation makes sure of.
+fn micros(millis: f64) -> u64 {
+    (millis * 1e3).round() as u64
+}
+
+/// Each region with the least commit latency that the delays allow its nodes: that of the one furthest off.
+fn bounds(topology: &Topology) -> Vec<(String, f64)> {
+    let regions = topology.regions().iter().enumerate();
+    let bound = |region| {
+        let nodes = topology.nodes_in(region);
+        nodes.map(|node| commit_ms(topology, node)).fold(0.0, f64::max)
+    };
+    regions.map(|(region, name)| (name.clone(), bound(region))).collect()
+}
+
+/// What went wrong on the network, by kind.
+fn faults(counts: &NetworkCounts) -> BTreeMap<String, u64> {
+    let kinds = [
+        ("lost", counts.lost),
+        ("cut", counts.cut),
+        ("duplicated", counts.duplicated),
+        ("held-back", counts.held_back),
+        ("overtaking", counts.overtaking),
+    ];
+    kinds
+        .into_iter()
+        .map(|(kind, times)| (kind.to_owned(), times))
+        .collect()
+}

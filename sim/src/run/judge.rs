@@ -6,7 +6,7 @@ use crate::check::{Checks, FinalCounters, Observed, Verdict, Violation};
 use crate::client::Recorder;
 use crate::scenario::{CutConfig, Scenario, WorkloadKind};
 use crate::workload::judged_as;
-use crate::world::{Ending, Run};
+use crate::world::{Ending, Rule, Run};
 
 /// Violations that one check of this module names; the others are counted in the last one.
 const NAMED_MAX: usize = 10;
@@ -14,7 +14,7 @@ const NAMED_MAX: usize = 10;
 /// The verdict of each check by its name.
 ///
 /// Beside those of [`Checks`]: `answers` (no client got an answer that was none), `nodes` (no node broke a rule before the
-/// world's eyes or found itself different from a majority), `settled` (everything was answered and all replicas came to one
+/// world's eyes or found itself different from a majority), `durability` (what was answered lay on a majority's disks), `settled` (everything was answered and all replicas came to one
 /// bound), `final-reads` (they were answered) and `work` (there was something to judge).
 pub(super) fn judge(
     scenario: &Scenario,
@@ -37,6 +37,7 @@ pub(super) fn judge(
     });
     verdicts.insert("answers", answers(recorder));
     verdicts.insert("nodes", nodes(run));
+    verdicts.insert("durability", broken(run, Rule::Durability));
     verdicts.insert("settled", settled(scenario, &run.ending));
     verdicts.insert("final-reads", final_reads(final_reads_unanswered));
     verdicts.insert("work", work(recorder));
@@ -65,11 +66,20 @@ fn answers(recorder: &Recorder) -> Verdict {
     fail_if_any("wrong-answer", recorder.wrong_answers.clone(), more)
 }
 
-fn nodes(run: &Run) -> Verdict {
-    let breaches = run.breaches.iter();
-    let mut broken: Vec<String> = breaches
+/// The breaches of one kind of rule.
+fn breaches(run: &Run, rule: Rule) -> Vec<String> {
+    let of_rule = run.breaches.iter().filter(|breach| breach.rule == rule);
+    of_rule
         .map(|breach| format!("{} at {} us: {}", breach.node, breach.time_us, breach.what))
-        .collect();
+        .collect()
+}
+
+fn broken(run: &Run, rule: Rule) -> Verdict {
+    fail_if_any("broken-rule", breaches(run, rule), 0)
+}
+
+fn nodes(run: &Run) -> Verdict {
+    let mut broken = breaches(run, Rule::Conduct);
     let diverged = run
         .nodes
         .iter()
@@ -213,6 +223,7 @@ mod tests {
         let breach = Breach {
             time_us: 9,
             node: NodeId::new(2),
+            rule: Rule::Conduct,
             what: "answered twice".to_owned(),
         };
         let mut recorder = Recorder::new(2, 0..1);

@@ -9,7 +9,7 @@ use plimsoll::key::Value;
 use plimsoll::protocol::{Batch, Evaluated, Query};
 use plimsoll::thunk::Registry;
 use plimsoll::time::Hlc;
-use plimsoll::transaction::{ThunkId, Transaction};
+use plimsoll::transaction::{Outcome, ThunkId, Transaction};
 
 use crate::check::{FinalCounters, FinalEntry};
 use crate::port::Answer;
@@ -64,6 +64,10 @@ impl Replica for CounterWatch {
 
     fn read(&self, at: Hlc, query: &Query) -> Result<Answer, String> {
         self.replica.read(at, query)
+    }
+
+    fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Option<Outcome> {
+        self.replica.dry_run(transaction, at)
     }
 
     fn state(&self) -> Vec<FinalEntry> {

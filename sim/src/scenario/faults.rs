@@ -20,6 +20,22 @@ pub struct FaultsConfig {
     pub until_s: Option<f64>,
     /// Links that are cut.
     pub cut: Vec<CutConfig>,
+    /// A bug planted on purpose, to see that the checks catch it; absent: none.
+    pub planted: Option<Planted>,
+}
+
+/// A bug that the checks must catch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Planted {
+    /// The first node's watermark needs no majority: it answers what only its own disk holds.
+    MinorityWatermark,
+    /// The first node answers transactions before they are evaluated, with what they would come to at that moment.
+    EarlyReply,
+    /// Strict reads get the snapshot that their node happens to have.
+    StaleStrictRead,
+    /// The first node evaluates neighbouring transactions in the opposite order.
+    OtherOrder,
 }
 
 /// All links from one region to another, cut for a while: a frame sent meanwhile is lost.

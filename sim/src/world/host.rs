@@ -4,15 +4,16 @@
 //! clock of the moment at which the processor comes to it: nothing else can change the node before. Effects leave, in
 //! order, as their cost is worked off. A batch and the reads share the executor's processor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use plimsoll::id::{NodeId, RequestId};
+use plimsoll::id::{NodeId, RequestId, TransactionId};
 use plimsoll::protocol::node::Node;
-use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, Reply};
-use plimsoll::time::Hlc;
+use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, Reply, SyncMark};
+use plimsoll::time::{Hlc, Timestamp};
+use plimsoll::transaction::{Settlement, Transaction};
 
 use super::event::{Event, content_of};
-use super::outcome::{Breach, NodeSummary};
+use super::outcome::{Breach, NodeSummary, Rule};
 use super::outside::Outside;
 use super::replica::Replica;
 use crate::check::{EvaluatedTransaction, ReplicaTrace, WatermarkSample};
@@ -43,6 +44,8 @@ struct Running<R> {
     /// What the executor will have made of the batch that is out.
     batch: Option<Evaluated>,
     calls: BTreeMap<RequestId, Call>,
+    /// The transactions that were written under marks which have not come back.
+    unsynced: VecDeque<(SyncMark, TransactionId)>,
     requests: u64,
     evaluated: Vec<EvaluatedTransaction>,
     /// The watermark and the evaluated bound after the last step.
@@ -55,6 +58,23 @@ struct Running<R> {
 struct Call {
     client: usize,
     call: u64,
+    /// A planted bug has answered already.
+    is_answered: bool,
+}
+
+impl<R: Replica> Running<R> {
+    /// What a planted bug tells a client: what the transaction would come to now.
+    fn early_answer(&self, node: NodeId, transaction: &Transaction) -> Option<Settlement> {
+        let at = self.node.evaluated();
+        let outcome = self.replica.dry_run(transaction, at)?;
+        let record = Timestamp { hlc: at, node };
+        Some(Settlement {
+            record,
+            id: transaction.id,
+            effective: record,
+            outcome,
+        })
+    }
 }
 
 impl<R: Replica> Host<R> {
@@ -75,6 +95,7 @@ impl<R: Replica> Host<R> {
                 wake_us: u64::MAX,
                 batch: None,
                 calls: BTreeMap::new(),
+                unsynced: VecDeque::new(),
                 requests: 0,
                 evaluated: Vec::new(),
                 effects: Vec::new(),
@@ -103,8 +124,13 @@ impl<R: Replica> Host<R> {
     }
 
     /// A frame has come and was decoded.
-    pub(super) fn on_frame(&mut self, time_us: u64, bytes: usize, input: Input, outside: &mut Outside) {
+    pub(super) fn on_frame(&mut self, time_us: u64, bytes: usize, mut input: Input, outside: &mut Outside) {
         let cost_ns = outside.prices.frame + bytes_ns(bytes, outside.prices.kib);
+        if let (Some(planted), Some(running), Input::Receive { messages, .. }) =
+            (outside.planted, &self.running, &mut input)
+        {
+            planted.tell(self.place, running.node.watermark(), messages);
+        }
         self.step(time_us, cost_ns, input, outside);
     }
 
@@ -130,6 +156,11 @@ impl<R: Replica> Host<R> {
     /// The disk has finished a sync. *Gives* the mark.
     pub(super) fn on_synced(&mut self, time_us: u64, outside: &mut Outside) -> u64 {
         let (mark, next_us) = self.disk.on_synced(time_us);
+        if let Some(running) = &mut self.running {
+            while let Some((_, id)) = running.unsynced.pop_front_if(|(unsynced, _)| *unsynced <= mark) {
+                outside.durability.on_synced(self.place, id);
+            }
+        }
         self.expect_sync(next_us, outside);
         self.step(time_us, 0, Input::Persisted(mark), outside);
         mark.0
@@ -163,9 +194,31 @@ impl<R: Replica> Host<R> {
                     return;
                 }
             },
-            RequestBody::Read { mode, query } => Input::Read { request, mode, query },
+            RequestBody::Read { mode, query } => {
+                let mode = outside.planted.map_or(mode, |planted| planted.read_mode(mode));
+                Input::Read { request, mode, query }
+            }
         };
-        running.calls.insert(request, Call { client, call });
+        let early = match &input {
+            Input::Submit { transaction, .. }
+                if outside.planted.is_some_and(|planted| planted.answers_early(self.place)) =>
+            {
+                running.early_answer(self.id, transaction)
+            }
+            _ => None,
+        };
+        running.calls.insert(
+            request,
+            Call {
+                client,
+                call,
+                is_answered: early.is_some(),
+            },
+        );
+        if let Some(settlement) = early {
+            let body = ResponseBody::Settled(settlement);
+            outside.respond(time_us, client, ClientResponse { call, body });
+        }
         self.step(time_us, outside.prices.call, input, outside);
     }
 
@@ -184,6 +237,7 @@ impl<R: Replica> Host<R> {
             self.breaches.push(Breach {
                 time_us: begin_us,
                 node: self.id,
+                rule: Rule::Conduct,
                 what: format!("I-12: watermark and evaluated bound went from {before:?} to {bounds:?}"),
             });
         }
@@ -203,7 +257,7 @@ impl<R: Replica> Host<R> {
         match effect {
             Effect::Send { to, messages } => {
                 let Some(to) = outside.topology.node_of(to) else {
-                    self.breach(format!("sends to {to}, who is not in this world"));
+                    self.breach(Rule::Conduct, format!("sends to {to}, who is not in this world"));
                     return;
                 };
                 let packet = outside.encode(self.id, messages);
@@ -213,6 +267,9 @@ impl<R: Replica> Host<R> {
             }
             Effect::Persist { mark, entries } => {
                 let (records, bytes) = weigh(&entries);
+                if let Some(running) = &mut self.running {
+                    running.unsynced.extend(ids(&entries).map(|id| (mark, id)));
+                }
                 let at_us = self.protocol.work(records * outside.prices.record);
                 let synced_us = self.disk.write(at_us, mark, bytes);
                 self.expect_sync(synced_us, outside);
@@ -220,6 +277,11 @@ impl<R: Replica> Host<R> {
             Effect::Evaluate(batch) => self.evaluate(batch, outside),
             Effect::Read { request, at, query } => self.read(request, at, &query, outside),
             Effect::Reply { request, reply } => {
+                if let Reply::Settled(settlement) = &reply
+                    && let Err(what) = outside.durability.check(settlement.id)
+                {
+                    self.breach(Rule::Durability, what);
+                }
                 let body = match reply {
                     Reply::Settled(settlement) => ResponseBody::Settled(settlement),
                     Reply::Refused(refusal) => ResponseBody::Refused(refusal.to_string()),
@@ -232,16 +294,19 @@ impl<R: Replica> Host<R> {
         }
     }
 
-    fn evaluate(&mut self, batch: Batch, outside: &mut Outside) {
+    fn evaluate(&mut self, mut batch: Batch, outside: &mut Outside) {
         let at_us = self.protocol.work(0);
         let Some(running) = &mut self.running else {
             return;
         };
         if running.batch.is_some() {
-            self.breach("hands out a batch while one is out".to_owned());
+            self.breach(Rule::Conduct, "hands out a batch while one is out".to_owned());
             return;
         }
         let records = batch.records.len() as u64;
+        if let Some(planted) = outside.planted {
+            planted.reorder(self.place, &mut batch);
+        }
         let evaluated = running.replica.evaluate(&batch);
         running
             .evaluated
@@ -279,8 +344,12 @@ impl<R: Replica> Host<R> {
     fn answer(&mut self, at_us: u64, request: RequestId, body: ResponseBody, outside: &mut Outside) {
         let call = self.running.as_mut().and_then(|running| running.calls.remove(&request));
         match call {
-            Some(Call { client, call }) => outside.respond(at_us, client, ClientResponse { call, body }),
-            None => self.breach(format!("answers {request:?}, which is not open, with {body:?}")),
+            Some(Call { is_answered: true, .. }) => {}
+            Some(Call { client, call, .. }) => outside.respond(at_us, client, ClientResponse { call, body }),
+            None => self.breach(
+                Rule::Conduct,
+                format!("answers {request:?}, which is not open, with {body:?}"),
+            ),
         }
     }
 
@@ -300,10 +369,15 @@ impl<R: Replica> Host<R> {
         }
     }
 
-    fn breach(&mut self, what: String) {
+    fn breach(&mut self, rule: Rule, what: String) {
         let time_us = self.protocol.work(0);
         let node = self.id;
-        self.breaches.push(Breach { time_us, node, what });
+        self.breaches.push(Breach {
+            time_us,
+            node,
+            rule,
+            what,
+        });
     }
 
     pub(super) fn sample(&self, time_us: u64) -> Option<WatermarkSample> {
@@ -345,6 +419,15 @@ impl<R: Replica> Host<R> {
         });
         (summary, replica, self.breaches)
     }
+}
+
+/// The transactions whose records are to be logged.
+fn ids(entries: &[LogEntry]) -> impl Iterator<Item = TransactionId> {
+    let records = entries.iter().filter_map(|entry| match entry {
+        LogEntry::Records { records, .. } => Some(records),
+        LogEntry::Ceiling(_) => None,
+    });
+    records.flatten().map(|record| record.transaction.id)
 }
 
 /// How many records there are to log, and about how many bytes in all.

@@ -8,10 +8,12 @@
 //! the checkers' part. Nodes are not yet crashed and restarted, but what is on its way to a node carries the incarnation
 //! that it was meant for.
 
+mod durability;
 mod event;
 mod host;
 mod outcome;
 mod outside;
+mod planted;
 mod replica;
 
 #[cfg(test)]
@@ -25,7 +27,7 @@ use plimsoll::time::Hlc;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use event::{EventKind, TraceEntry};
-pub use outcome::{Breach, Ending, MessageCounts, NodeSummary, Progress, Run, SAMPLE_US};
+pub use outcome::{Breach, Ending, MessageCounts, NodeSummary, Progress, Rule, Run, SAMPLE_US};
 pub use replica::{MemoryReplica, Replica};
 
 use event::{Event, Trace, content_of};

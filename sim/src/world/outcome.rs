@@ -63,8 +63,19 @@ pub struct Breach {
     pub time_us: u64,
     /// Which node.
     pub node: NodeId,
+    /// Which kind of rule.
+    pub rule: Rule,
     /// What it did.
     pub what: String,
+}
+
+/// The rules that the world sees to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// What is answered is on the disks of a majority.
+    Durability,
+    /// A node keeps to its driver's contract, and its bounds never go back.
+    Conduct,
 }
 
 /// What was in the frames that were sent.

@@ -4,6 +4,7 @@ use plimsoll::id::{ClusterId, NodeId};
 use plimsoll::protocol::frame::Frame;
 use plimsoll::protocol::message::Message;
 
+use super::durability::Durability;
 use super::event::Event;
 use super::outcome::MessageCounts;
 use crate::cost::{ns, us};
@@ -11,7 +12,7 @@ use crate::network::Network;
 use crate::port::{ClientRequest, ClientResponse};
 use crate::queue::{Queue, Slab};
 use crate::random::Seed;
-use crate::scenario::Scenario;
+use crate::scenario::{Planted, Scenario};
 use crate::topology::Topology;
 
 /// Everything outside the nodes.
@@ -26,6 +27,8 @@ pub(super) struct Outside {
     pub(super) requests: Slab<ClientRequest>,
     /// Answers on their way, with the client.
     pub(super) responses: Slab<(usize, ClientResponse)>,
+    pub(super) durability: Durability,
+    pub(super) planted: Option<Planted>,
     client_delay_us: u64,
     /// Buffers of packets that have arrived, to be filled again.
     buffers: Vec<Vec<u8>>,
@@ -54,6 +57,8 @@ impl Outside {
         let mut cluster = seed.stream("cluster");
         Self {
             network: Network::new(scenario, &topology, seed),
+            durability: Durability::new(topology.node_count()),
+            planted: scenario.faults.planted,
             topology,
             cluster: ClusterId::new(u128::from(cluster.bits()) << u64::BITS | u128::from(cluster.bits())),
             queue: Queue::default(),

@@ -10,7 +10,7 @@ use plimsoll::protocol::{Batch, Evaluated, Query};
 use plimsoll::store::MemoryVersions;
 use plimsoll::thunk::Registry;
 use plimsoll::time::Hlc;
-use plimsoll::transaction::{ThunkId, Transaction};
+use plimsoll::transaction::{Outcome, ThunkId, Transaction};
 
 use super::event::content_of;
 use crate::check::FinalEntry;
@@ -32,6 +32,9 @@ pub trait Replica {
     ///
     /// *Errors* with what the client is told where the snapshot is no longer kept.
     fn read(&self, at: Hlc, query: &Query) -> Result<Answer, String>;
+
+    /// What `transaction` would come to over the snapshot at `at`; nothing is kept of it. Absent if that cannot be said.
+    fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Option<Outcome>;
 
     /// The latest version of every key.
     fn state(&self) -> Vec<FinalEntry>;
@@ -62,6 +65,10 @@ impl Replica for MemoryReplica {
 
     fn read(&self, at: Hlc, query: &Query) -> Result<Answer, String> {
         self.executor.read(at, query).map_err(|error| error.to_string())
+    }
+
+    fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Option<Outcome> {
+        Some(self.executor.dry_run(transaction, at).ok()?.ok()?.outcome)
     }
 
     fn state(&self) -> Vec<FinalEntry> {

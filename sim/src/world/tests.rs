@@ -67,6 +67,10 @@ impl Replica for Faulty {
         self.replica.read(at, query)
     }
 
+    fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Option<Outcome> {
+        self.replica.dry_run(transaction, at)
+    }
+
     fn state(&self) -> Vec<FinalEntry> {
         self.replica.state()
     }

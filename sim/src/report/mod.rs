@@ -26,7 +26,7 @@ pub struct Report {
     pub trace_hash: String,
     /// How long the run took in the simulated world.
     pub virtual_seconds: f64,
-    /// How long it took here.
+    /// How long it took here, without the checks.
     pub wall_seconds: f64,
     /// Events of the simulated world.
     pub events: u64,

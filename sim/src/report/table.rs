@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{RegionReport, Report};
+use super::{Judgement, RegionReport, Report};
 
 /// The columns after the name of the region.
 const COLUMNS: [&str; 10] = [
@@ -41,7 +41,10 @@ impl Report {
             "(latencies in ms, from the intended start; bound: what the delays between the nodes allow at least)\n\n",
         );
         for (label, value) in self.lines() {
-            let _ = writeln!(text, "{label:13} {value}");
+            for (place, line) in wrapped(&value).into_iter().enumerate() {
+                let label = if place == 0 { label } else { "" };
+                let _ = writeln!(text, "{label:14} {line}");
+            }
         }
         text
     }
@@ -63,11 +66,17 @@ impl Report {
         let _ = write!(ends, ", {} refused, {} unknown", asides.refused, transactions.unknown);
         let faults = self.faults.iter().map(|(kind, times)| format!("{kind} {times}"));
         let faults = faults.collect::<Vec<_>>().join(", ");
-        let checks = self
-            .checks
-            .iter()
-            .map(|(check, judgement)| format!("{check} {}", judgement.name()));
-        vec![
+        let checks = [Judgement::Fail, Judgement::Unknown, Judgement::Pass].map(|judgement| {
+            let of_it = self.checks.iter().filter(|(_, other)| **other == judgement);
+            let names: Vec<&str> = of_it.map(|(check, _)| check.as_str()).collect();
+            let label = match judgement {
+                Judgement::Pass => "checks passed",
+                Judgement::Fail => "FAILED",
+                Judgement::Unknown => "undecided",
+            };
+            (label, names.join(", "))
+        });
+        let mut lines = vec![
             (
                 "throughput",
                 format!("{:.1} commits a virtual second", self.throughput_per_virtual_second),
@@ -81,7 +90,6 @@ impl Report {
                 ),
             ),
             ("faults", if faults.is_empty() { "none".to_owned() } else { faults }),
-            ("checks", checks.collect::<Vec<_>>().join(", ")),
             (
                 "run",
                 format!(
@@ -90,8 +98,28 @@ impl Report {
                 ),
             ),
             ("trace hash", self.trace_hash.clone()),
-        ]
+        ];
+        lines.extend(checks.into_iter().filter(|(_, names)| !names.is_empty()));
+        lines
     }
+}
+
+/// A value in lines that fit below the table, broken at blanks.
+fn wrapped(value: &str) -> Vec<String> {
+    const WIDTH: usize = 105;
+    let mut lines = vec![String::new()];
+    for word in value.split(' ') {
+        let line = lines.last_mut().expect("never empty");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.len() + 1 + word.len() <= WIDTH {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
 }
 
 fn cells(region: &RegionReport) -> [String; 10] {

@@ -14,8 +14,10 @@
 //! - [`Effect::Reply`]: the answer of a request; a request is answered exactly once.
 //! - Call `step` with [`Input::Wake`] at or after [`Node::wake_at`](node::Node::wake_at).
 
+pub mod frame;
 pub mod message;
 pub mod node;
+pub mod validation;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -27,7 +27,15 @@ pub const APPEND_BYTES_MAX: usize = 2 << 20;
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes that the values decoded from one frame may claim in memory. Beyond: the frame is refused while decoding.
-pub const FRAME_CLAIM_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
+///
+/// An integer claims at most eight bytes for each byte of its encoding; the rest is room for one footprint's keys.
+pub const FRAME_CLAIM_BYTES_MAX: usize = 10 * FRAME_BYTES_MAX;
+
+/// Bytes of one encoded entry of the log, its header included. Beyond: it is not written, and refused when read.
+pub const LOG_ENTRY_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of one encoded piece of a snapshot, its header included. Beyond: it is refused before anything is allocated.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes of own records that a majority does not hold yet. Beyond: a submit is refused as overloaded.
 pub const UNSTABLE_BYTES_MAX: usize = 64 << 20;
@@ -74,6 +82,18 @@ const _: () = {
     assert!(
         2 * APPEND_BYTES_MAX <= FRAME_BYTES_MAX,
         "an Append and the rest of a frame always fit"
+    );
+    assert!(
+        2 * APPEND_BYTES_MAX <= LOG_ENTRY_BYTES_MAX,
+        "the records of an Append always fit into one entry of the log"
+    );
+    assert!(
+        2 * VALUE_BYTES_MAX <= SNAPSHOT_CHUNK_BYTES_MAX,
+        "a version always fits into one chunk"
+    );
+    assert!(
+        LOG_ENTRY_BYTES_MAX <= FRAME_BYTES_MAX && SNAPSHOT_CHUNK_BYTES_MAX <= FRAME_BYTES_MAX,
+        "the bound on claims of a frame serves every kind"
     );
     assert!(
         UNSTABLE_BYTES_MAX <= STREAM_BYTES_KEPT_MAX,

@@ -93,7 +93,12 @@ fn a_sound_run_exits_with_0_and_writes_its_report_and_history() {
     assert_eq!(ended.status, 0, "{}{}", ended.out, ended.error);
     assert_eq!(ended.error, "", "no progress where standard error is no terminal");
     assert!(
-        ended.out.contains("list-append pass") && ended.out.contains("middle"),
+        ended.out.contains("checks passed") && ended.out.contains("list-append") && ended.out.contains("middle"),
+        "{}",
+        ended.out
+    );
+    assert!(
+        !ended.out.contains("FAILED") && !ended.out.contains("undecided"),
         "{}",
         ended.out
     );

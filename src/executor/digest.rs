@@ -40,9 +40,9 @@ impl DigestFold {
     pub(crate) fn fold(&mut self, settlement: &Settlement, writes: &BTreeMap<Key, Option<Value>>) {
         self.pass(settlement.record.hlc.prev());
         self.buffer.clear();
-        codec::append_plain(settlement, &mut self.buffer);
+        codec::encode_plain(settlement, &mut self.buffer);
         for write in writes {
-            codec::append_plain(&write, &mut self.buffer);
+            codec::encode_plain(&write, &mut self.buffer);
         }
         self.fold = xxhash_rust::xxh3::xxh3_64_with_seed(&self.buffer, self.fold);
     }

@@ -1,161 +1,132 @@
-//! What travels between two nodes at once: a few messages, under the name of the cluster and of the sender.
+//! Frames: the messages of one node to another, as bytes.
 //!
-//! Decoding checks whatever the machines take for granted of a peer's message: an ill-formed one is the peer's error, and never
-//! reaches them.
+//! Realises section 6 of the design as far as bytes go. A frame is an envelope of the [`codec`] that holds the
+//! cluster, the sender and the messages. What comes out of [`Frame::decode`] is not only well formed but obeys what every
+//! honest sender obeys ([`validation`](super::validation)), so that the machines need not ask again. Whether the cluster is the own one and whether `from`
+//! is whom the transport authenticated is for the driver to compare.
 
-use bincode::{Decode, Encode};
-
-use super::message::{Append, Message};
-use crate::codec::{self, DecodeError, Kind};
+use crate::codec::{self, DecodeError, EncodeError, Kind};
 use crate::id::{ClusterId, NodeId};
-use crate::key::Key;
-use crate::lattice::Row;
-use crate::limits::{COORDINATORS_MAX, FOOTPRINT_KEYS_MAX, KEY_BYTES_MAX, THUNK_NAME_BYTES_MAX};
-use crate::transaction::Record;
 
-/// The messages that one node sends another at once.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+use super::message::Message;
+use super::validation::{self, InvalidMessage};
+
+/// A received frame.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
-    /// The sender's cluster: another cluster's frame is dropped.
+    /// The sender's cluster. The receiver refuses a frame of another one.
     pub cluster: ClusterId,
-    /// The sender. The transport must have authenticated it.
+    /// The sender. The receiver refuses it unless the transport has authenticated the same node.
     pub from: NodeId,
-    /// The messages, in order.
+    /// What it says, in order.
     pub messages: Vec<Message>,
 }
 
+/// Why a frame was refused. Nothing of it was used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The bytes are no frame: damaged, of another release, or made up.
+    #[error("not a frame: {0}")]
+    Undecodable(#[from] DecodeError),
+    /// The bytes are a frame, but a message says what no honest sender says.
+    #[error("message {place} of the frame from {from} is refused: {reason}")]
+    Invalid {
+        /// Who the frame says has sent it.
+        from: NodeId,
+        /// Number of the message in the frame, from 0.
+        place: usize,
+        /// What is wrong with it.
+        reason: InvalidMessage,
+    },
+}
+
 impl Frame {
-    /// Writes the encoded frame to the end of `out`.
-    pub fn encode_into(&self, out: &mut Vec<u8>) {
-        codec::encode_into(Kind::Frame, self, out);
-    }
-
-    /// Reads a frame, which must be all that `bytes` hold.
+    /// Appends a frame to `out`, which keeps its capacity for the next one.
     ///
-    /// *Errors* when the bytes are damaged or of another version, and when a message is one that no node sends.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let frame: Self = codec::decode(Kind::Frame, bytes)?;
-        for message in &frame.messages {
-            match message {
-                Message::Append(append) => check_append(append)?,
-                Message::Row(row) => check_row(row)?,
-                Message::Fetch(_) => {}
-            }
+    /// *Errors*: the frame would be larger than [`FRAME_BYTES_MAX`](crate::limits::FRAME_BYTES_MAX); `out` is then as it was.
+    pub fn encode(
+        cluster: ClusterId,
+        from: NodeId,
+        messages: &[Message],
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        codec::encode(Kind::Frame, &(cluster, from, messages), out)
+    }
+
+    /// The frame that `bytes` are, all of them.
+    ///
+    /// *Errors*: the bytes are no frame, or one of its messages is invalid.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
+        let (cluster, from, messages): (_, _, Vec<Message>) = codec::decode(Kind::Frame, bytes)?;
+        for (place, message) in messages.iter().enumerate() {
+            validation::validate(message).map_err(|reason| FrameError::Invalid { from, place, reason })?;
         }
-        Ok(frame)
-    }
-}
-
-fn check_append(append: &Append) -> Result<(), DecodeError> {
-    let mut last = append.prev;
-    for record in &append.records {
-        check(record.hlc > last, || {
-            format!("the record at {} does not come after {last}", record.hlc)
-        })?;
-        last = record.hlc;
-        check_record(record)?;
-    }
-    check(last <= append.upto, || {
-        format!("an append up to {} that holds {last}", append.upto)
-    })
-}
-
-fn check_record(record: &Record) -> Result<(), DecodeError> {
-    let transaction = &record.transaction;
-    let name_bytes = transaction.thunk.name.len();
-    check(name_bytes <= THUNK_NAME_BYTES_MAX, || {
-        format!("a thunk's name of {name_bytes} bytes")
-    })?;
-    let footprint = &transaction.footprint;
-    let count = footprint.reads.len() + footprint.ranges.len() + footprint.writes.len();
-    check(count <= FOOTPRINT_KEYS_MAX, || {
-        format!("a footprint of {count} keys and ranges")
-    })?;
-    let is_ascending = footprint.reads.is_sorted_by(|a, b| a < b)
-        && footprint.writes.is_sorted_by(|a, b| a < b)
-        && footprint.ranges.is_sorted_by(|a, b| a < b);
-    check(is_ascending, || "a footprint that is not ascending".to_string())?;
-    let ends = footprint
-        .ranges
-        .iter()
-        .flat_map(|range| [Some(range.start()), range.end()])
-        .flatten();
-    let is_short = |key: &Key| key.as_bytes().len() <= KEY_BYTES_MAX;
-    let are_short = footprint
-        .reads
-        .iter()
-        .chain(&footprint.writes)
-        .chain(ends)
-        .all(is_short);
-    check(are_short, || format!("a key of more than {KEY_BYTES_MAX} bytes"))
-}
-
-fn check_row(row: &Row) -> Result<(), DecodeError> {
-    let count = row.positions.len();
-    check(count <= COORDINATORS_MAX, || format!("a row of {count} positions"))?;
-    let is_ascending = row.positions.is_sorted_by(|(a, _), (b, _)| a < b);
-    check(is_ascending, || "a row that is not ascending".to_string())
-}
-
-fn check(is_well_formed: bool, what: impl FnOnce() -> String) -> Result<(), DecodeError> {
-    if is_well_formed {
-        Ok(())
-    } else {
-        Err(DecodeError::Malformed(what()))
+        Ok(Self {
+            cluster,
+            from,
+            messages,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{hlc, node, record};
     use super::*;
     use crate::id::Epoch;
+    use crate::protocol::message::{Append, Fetch};
+    use crate::time::Hlc;
 
-    fn frame(messages: Vec<Message>) -> Frame {
-        Frame {
-            cluster: ClusterId::new(7),
-            from: node(2),
-            messages,
-        }
-    }
+    const CLUSTER: ClusterId = ClusterId::new(7);
+    const FROM: NodeId = NodeId::new(2);
 
-    fn append(prev: u64, upto: u64, records: &[u64]) -> Message {
-        Message::Append(Append {
+    fn fetch() -> Message {
+        Message::Fetch(Fetch {
             epoch: Epoch::FIRST,
-            coordinator: node(2),
-            prev: hlc(prev),
-            upto: hlc(upto),
-            records: records.iter().map(|place| record(*place)).collect(),
+            coordinator: FROM,
+            after: Hlc::from_bits(9),
         })
     }
 
-    fn decoded(messages: Vec<Message>) -> Result<Frame, DecodeError> {
-        let mut bytes = Vec::new();
-        frame(messages).encode_into(&mut bytes);
-        Frame::decode(&bytes)
+    #[test]
+    fn a_frame_is_appended_to_the_buffer_and_read_back() {
+        let mut out = vec![1, 2, 3];
+        Frame::encode(CLUSTER, FROM, &[fetch()], &mut out).expect("small");
+        assert_eq!(out[..3], [1, 2, 3]);
+        let frame = Frame::decode(&out[3..]).expect("as it was encoded");
+        assert_eq!(
+            (frame.cluster, frame.from, frame.messages),
+            (CLUSTER, FROM, vec![fetch()])
+        );
     }
 
     #[test]
-    fn a_frame_comes_back() {
-        let mut row = Row::new(node(2), Epoch::FIRST);
-        row.raise_position(node(1), hlc(5));
-        let messages = vec![append(1, 9, &[2, 9]), Message::Row(row)];
-        assert_eq!(decoded(messages.clone()), Ok(frame(messages)));
-    }
-
-    #[test]
-    fn a_message_that_no_node_sends_is_refused() {
-        let mut row = Row::new(node(2), Epoch::FIRST);
-        row.positions = vec![(node(3), hlc(1)), (node(1), hlc(1))];
-        for (message, why) in [
-            (append(5, 9, &[5]), "does not come after"),
-            (append(5, 9, &[7, 6]), "does not come after"),
-            (append(5, 9, &[10]), "that holds"),
-            (append(5, 4, &[]), "that holds"),
-            (Message::Row(row), "not ascending"),
-        ] {
-            let error = decoded(vec![message]).expect_err(why).to_string();
-            assert!(error.contains(why), "{error}");
-        }
+    fn the_error_of_an_invalid_message_names_sender_and_place() {
+        let backwards = Message::Append(Append {
+            epoch: Epoch::FIRST,
+            coordinator: FROM,
+            prev: Hlc::from_bits(2),
+            upto: Hlc::from_bits(1),
+            records: Vec::new(),
+        });
+        let mut out = Vec::new();
+        Frame::encode(CLUSTER, FROM, &[fetch(), backwards], &mut out).expect("small");
+        let error = Frame::decode(&out).expect_err("prev is above upto");
+        assert!(
+            matches!(
+                error,
+                FrameError::Invalid {
+                    from: FROM,
+                    place: 1,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        assert!(
+            error
+                .to_string()
+                .starts_with("message 1 of the frame from n2 is refused: ")
+        );
     }
 }

@@ -29,6 +29,7 @@ mod stream;
 mod submission;
 #[cfg(test)]
 mod testing;
+pub mod validation;
 mod watermark;
 
 use std::sync::Arc;

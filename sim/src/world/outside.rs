@@ -93,12 +93,7 @@ impl Outside {
             }
         }
         let mut bytes = self.buffers.pop().unwrap_or_default();
-        let frame = Frame {
-            cluster: self.cluster,
-            from,
-            messages,
-        };
-        frame.encode_into(&mut bytes);
+        Frame::encode(self.cluster, from, &messages, &mut bytes).expect("a node keeps its frames within the bound");
         Packet { from, bytes }
     }
 

@@ -1,0 +1,175 @@
+//! Arbitrary frames, honest in shape, and arbitrary damage to bytes.
+
+use std::sync::Arc;
+
+use plimsoll::id::{ClusterId, Epoch, NodeId, TransactionId};
+use plimsoll::key::{Key, KeyRange, Value};
+use plimsoll::lattice::{Digest, Row};
+use plimsoll::protocol::frame::Frame;
+use plimsoll::protocol::message::{Append, Fetch, Message};
+use plimsoll::time::Hlc;
+use plimsoll::transaction::{Footprint, Record, ThunkId, Transaction};
+use proptest::collection::{btree_set, vec};
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+
+/// Places near both ends and anywhere.
+fn hlc() -> impl Strategy<Value = Hlc> {
+    prop_oneof![Just(0), 0..300_u64, any::<u64>(), Just(u64::MAX)].prop_map(Hlc::from_bits)
+}
+
+fn node() -> impl Strategy<Value = NodeId> {
+    prop_oneof![0..5_u32, any::<u32>()].prop_map(NodeId::new)
+}
+
+fn epoch() -> impl Strategy<Value = Epoch> {
+    any::<u64>().prop_map(Epoch::new)
+}
+
+fn key() -> impl Strategy<Value = Key> {
+    vec(any::<u8>(), 0..12).prop_map(Key::new)
+}
+
+fn range() -> impl Strategy<Value = KeyRange> {
+    (key(), proptest::option::of(key())).prop_map(|(start, end)| match end {
+        Some(end) => KeyRange::new(start, end),
+        None => KeyRange::from(start),
+    })
+}
+
+fn footprint() -> impl Strategy<Value = Footprint> {
+    let lists = (btree_set(key(), 0..5), btree_set(range(), 0..3), btree_set(key(), 0..5));
+    lists.prop_map(|(reads, ranges, writes)| Footprint {
+        reads: reads.into_iter().collect(),
+        ranges: ranges.into_iter().collect(),
+        writes: writes.into_iter().collect(),
+    })
+}
+
+fn transaction() -> impl Strategy<Value = Transaction> {
+    let thunk = ("[a-zé]{0,20}", any::<u32>());
+    let arguments = vec(any::<u8>(), 0..200);
+    (any::<u128>(), thunk, arguments, footprint()).prop_map(|(id, (name, version), arguments, footprint)| Transaction {
+        id: TransactionId::from_u128(id),
+        thunk: ThunkId {
+            name: name.into(),
+            version,
+        },
+        arguments: Value::new(arguments),
+        footprint,
+    })
+}
+
+fn append() -> impl Strategy<Value = Append> {
+    let stream = (epoch(), node(), btree_set(hlc(), 2..7), any::<bool>());
+    (stream, vec(transaction(), 5)).prop_map(|((epoch, coordinator, places, ends_with_record), transactions)| {
+        let places: Vec<Hlc> = places.into_iter().collect();
+        let (prev, upto) = (places[0], places[places.len() - 1]);
+        let places = &places[1..places.len() - usize::from(!ends_with_record)];
+        let records = places.iter().zip(transactions);
+        let records = records.map(|(&hlc, transaction)| Arc::new(Record { hlc, transaction }));
+        Append {
+            epoch,
+            coordinator,
+            prev,
+            upto,
+            records: records.collect(),
+        }
+    })
+}
+
+fn row() -> impl Strategy<Value = Row> {
+    let positions = vec((node(), hlc()), 0..6);
+    let bounds = [hlc(), hlc(), hlc(), hlc()];
+    (node(), epoch(), positions, bounds, any::<u64>()).prop_map(|(node, epoch, positions, bounds, value)| {
+        let [evaluated, flushed, wanted, boundary] = bounds;
+        let mut row = Row::new(node, epoch);
+        for (coordinator, position) in positions {
+            row.raise_position(coordinator, position);
+        }
+        Row {
+            evaluated,
+            flushed,
+            wanted,
+            digest: Digest { boundary, value },
+            ..row
+        }
+    })
+}
+
+fn fetch() -> impl Strategy<Value = Fetch> {
+    (epoch(), node(), hlc()).prop_map(|(epoch, coordinator, after)| Fetch {
+        epoch,
+        coordinator,
+        after,
+    })
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        append().prop_map(Message::Append),
+        row().prop_map(Message::Row),
+        fetch().prop_map(Message::Fetch),
+    ]
+}
+
+/// A frame that an honest node could send.
+pub(crate) fn frame() -> impl Strategy<Value = Frame> {
+    (any::<u128>(), node(), vec(message(), 0..5)).prop_map(|(cluster, from, messages)| Frame {
+        cluster: ClusterId::new(cluster),
+        from,
+        messages,
+    })
+}
+
+/// One way of damaging bytes. Places are taken modulo the length.
+#[derive(Clone, Debug)]
+pub(crate) enum Damage {
+    Flip { place: usize, bits: u8 },
+    Truncate { len: usize },
+    Extend { bytes: Vec<u8> },
+    Insert { place: usize, bytes: Vec<u8> },
+    Remove { place: usize, count: usize },
+    CopyWithin { from: usize, to: usize, count: usize },
+}
+
+/// Any damage.
+pub(crate) fn damage() -> impl Strategy<Value = Damage> {
+    // From 251 on a byte says that a longer integer follows: the interesting ones.
+    let bytes = vec(prop_oneof![any::<u8>(), 248..=255_u8], 1..20);
+    let place = any::<usize>;
+    prop_oneof![
+        (place(), 1..=255_u8).prop_map(|(place, bits)| Damage::Flip { place, bits }),
+        place().prop_map(|len| Damage::Truncate { len }),
+        bytes.clone().prop_map(|bytes| Damage::Extend { bytes }),
+        (place(), bytes).prop_map(|(place, bytes)| Damage::Insert { place, bytes }),
+        (place(), 1..20_usize).prop_map(|(place, count)| Damage::Remove { place, count }),
+        (place(), place(), 1..40_usize).prop_map(|(from, to, count)| Damage::CopyWithin { from, to, count }),
+    ]
+}
+
+impl Damage {
+    /// Damages `bytes`.
+    pub(crate) fn apply(&self, bytes: &mut Vec<u8>) {
+        let len = bytes.len();
+        let inside = |place: usize| place % len.max(1);
+        match self {
+            Self::Extend { bytes: more } => bytes.extend_from_slice(more),
+            _ if len == 0 => {}
+            Self::Flip { place, bits } => bytes[inside(*place)] ^= bits,
+            Self::Truncate { len } => bytes.truncate(inside(*len)),
+            Self::Insert { place, bytes: more } => {
+                let place = inside(*place);
+                bytes.splice(place..place, more.iter().copied());
+            }
+            Self::Remove { place, count } => {
+                let place = inside(*place);
+                bytes.drain(place..len.min(place + count));
+            }
+            Self::CopyWithin { from, to, count } => {
+                let (from, to) = (inside(*from), inside(*to));
+                let count = (*count).min(len - from.max(to));
+                bytes.copy_within(from..from + count, to);
+            }
+        }
+    }
+}

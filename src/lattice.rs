@@ -155,9 +155,9 @@ impl Matrix {
     /// The largest position such that a majority of `members` durably hold the stream of `coordinator` up to it
     /// in `epoch`. Rows of other epochs prove nothing and count as [`Hlc::ZERO`].
     ///
-    /// Whatever was learned stays true, but it is not learned again once members have gone on to a later epoch: their rows do not tell
-    /// of this one any more, and the result falls. Who needs a bound that never goes back keeps the highest one that
-    /// was learned.
+    /// Whatever was learned stays true, but it is not learned again once members have gone on to a later epoch: their rows
+    /// do not tell of this one any more, and the result falls. Who needs a bound that never goes back keeps the highest
+    /// one that was learned.
     ///
     /// *Panics* for no members, or more than [`MEMBERS_MAX`](crate::limits::MEMBERS_MAX).
     pub fn stable(&self, epoch: Epoch, members: &[NodeId], coordinator: NodeId) -> Hlc {

@@ -1,7 +1,7 @@
 //! Reads the paths (`a::b::c`) that Rust code names, without comments, strings and test modules.
 //!
-//! A small scanner and no parser: it knows comments, literals and braces, and spells the trees of `use` out. That is enough to ask what
-//! a file imports, and it cannot be led astray by a word in a sentence.
+//! A small scanner and no parser: it knows comments, literals and braces, and spells the trees of `use` out. That is enough
+//! to ask what a file imports, and it cannot be led astray by a word in a sentence.
 
 /// A piece of code.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,7 +25,8 @@ const ROOF: [&str; 4] = ["net", "runtime", "bin", "main"];
 /// The one place of the simulator that may touch the world: it reads the command line and measures how long a run took.
 const SIMULATOR_ROOF: &str = "sim/src/main.rs";
 
-/// Whatever reads a clock, draws randomness, waits, starts threads or opens sockets. A path is refused if these words follow each other in it.
+/// Whatever reads a clock, draws randomness, waits, starts threads or opens sockets. A path is refused if these words
+/// follow each other in it.
 const AMBIENT: [&[&str]; 19] = [
     &["tokio"],
     &["quinn"],

@@ -3,7 +3,8 @@
 //! Realises section 3.2 of the design. [`Row`] and [`Matrix`] are join-semilattices (`crdts::CvRDT`): merging is
 //! associative, commutative and idempotent, so rows may be lost, repeated, reordered or carried by a third node. Every
 //! node computes from its own matrix, by an order statistic, what a majority holds ([`Matrix::stable`]).
-//! Lattices merge monotone facts and never choose between outcomes: a choice is made by a decree.
+//! Lattices merge monotone facts and never choose between outcomes: a choice is made by a decree. The laws, and what they say of
+//! what nodes learn, are tested in `tests/lattice.rs`.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -77,6 +78,13 @@ impl Row {
 
     /// Joins `other` into this row: the later epoch's positions, or their pointwise maximum in the same epoch; the
     /// maximum of all else.
+    ///
+    /// It is associative over epochs too: whatever the order of several joins, the positions come out as the pointwise maximum
+    /// of exactly those rows that are of the latest epoch among them. All else is a product of chains. Two digests of
+    /// one node at one boundary would be a divergence of its own; the join keeps the greater until the next boundary.
+    ///
+    /// *Given* positions ascending by coordinator on both sides, as [`Row::raise_position`] keeps them and a
+    /// received frame is checked for.
     ///
     /// *Panics* when the rows are of two nodes.
     pub fn join(&mut self, other: &Self) {
@@ -156,6 +164,12 @@ impl Matrix {
 
     /// The largest position such that a majority of `members` durably hold the stream of `coordinator` up to it
     /// in `epoch`. Rows of other epochs prove nothing and count as [`Hlc::ZERO`].
+    ///
+    /// Whatever was learned stays true, but it is not learned again once members have gone on to a later epoch: their rows
+    /// do not tell of this one any more, and the result falls. Who needs a bound that never goes back keeps the highest
+    /// one that was learned.
+    ///
+    /// *Panics* for no members, or more than [`MEMBERS_MAX`](crate::limits::MEMBERS_MAX).
     pub fn stable(&self, epoch: Epoch, members: &[NodeId], coordinator: NodeId) -> Hlc {
         let mut reached = [Hlc::ZERO; crate::limits::MEMBERS_MAX];
         let reached = &mut reached[..members.len()];

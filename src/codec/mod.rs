@@ -25,11 +25,14 @@ use crate::limits;
 const SMALL_ENCODING: (usize, usize) = (2 << 10, 128 << 10);
 const MEDIUM_ENCODING: (usize, usize) = (128 << 10, 8 << 20);
 
-/// How many bytes the containers of a value may claim in memory when its encoding has `encoded` bytes.
+/// How many bytes the lists of a value may claim in memory when its encoding has `encoded` bytes.
 ///
-/// An encoding says how long each of its lists is, and room for a list is made before its elements are read. What is
-/// written here never comes near the bound: an element takes at least a sixty-fourth of its size in memory, and in a large
-/// encoding, where footprints and rows are small beside it, a tenth. The steps are few because each is code of its own.
+/// A list says its length first, and room for it is made before its elements are read: without a bound a few bytes could ask
+/// for gigabytes. What is written here stays below it. The emptiest element, a key without bytes, takes one
+/// byte for 32 in memory, against 64 in a small encoding; in a large one no footprint or row is large beside the
+/// whole, and what is read already claims at most eight for each byte ([`limits::FRAME_CLAIM_BYTES_MAX`]). Elements that
+/// really came take room of their own; all in all a value takes less than four times this. There are few steps because each is
+/// code of its own.
 pub const fn claim_bytes_max(encoded: usize) -> usize {
     if encoded <= SMALL_ENCODING.0 {
         SMALL_ENCODING.1

@@ -48,8 +48,9 @@ pub fn encode_value<T: Serialize>(value: &T) -> Result<Value, EncodeError> {
 /// *Errors*: larger than [`limits::VALUE_BYTES_MAX`], not an encoding of a `T`, or bytes left over. The same bytes give the
 /// same error on every replica.
 ///
-/// *Cost* is that of the bytes, for types whose lists hold something. Of two kinds of types beware when the bytes may be hostile: a
-/// list of `()` may say that it is endless, and a type that contains itself is decoded as deep as the bytes say.
+/// *Cost* is that of the bytes, for types whose lists hold something; a list in a list may reserve a mebibyte ahead of its
+/// elements. Of two kinds of types beware when the bytes may be hostile: a list of `()` may say that it is endless, and a
+/// type that contains itself is decoded as deep as the bytes say.
 pub fn decode_value<T: DeserializeOwned>(value: &Value) -> Result<T, DecodeError> {
     let bytes = value.as_bytes();
     if bytes.len() > VALUE_ENCODING_BYTES_MAX {

@@ -2,8 +2,8 @@
 //!
 //! Realises section 6 of the design as far as bytes go. A frame is an envelope of the [`codec`] that holds the
 //! cluster, the sender and the messages. What comes out of [`Frame::decode`] is not only well formed but obeys what every
-//! honest sender obeys ([`validation`](super::validation)), so that the machines need not ask again. Whether the cluster is the own one and whether `from`
-//! is whom the transport authenticated is for the driver to compare.
+//! honest sender obeys ([`validation`]), so that the machines need not ask again. Whether the cluster is the own one
+//! and whether `from` is whom the transport authenticated is for the driver to compare.
 
 use crate::codec::{self, DecodeError, EncodeError, Kind};
 use crate::id::{ClusterId, NodeId};

@@ -159,7 +159,7 @@ struct CodeOf<T>(PhantomData<fn() -> T>);
 
 impl<T: Thunk> Code for CodeOf<T> {
     fn footprint(&self, arguments: &Value) -> Result<Footprint, DecodeError> {
-        Ok(codec::decode_value::<T>(arguments)?.footprint())
+        Ok(codec::decode_value::<T>(arguments)?.footprint().in_order())
     }
 
     fn evaluate(&self, arguments: &Value, evaluation: &mut Evaluation<'_>) -> Result<Value, Abort> {

@@ -51,7 +51,11 @@ impl fmt::Display for UnknownThunk {
         write!(f, "thunk {} is not registered on this node", self.thunk)?;
         match &self.versions[..] {
             [] => write!(f, ": register it before the node starts"),
-            versions => write!(f, ": of {} it has the versions {versions:?}", self.thunk.name),
+            versions => write!(
+                f,
+                ": of {} it has the versions {versions:?}; use one of them, or register it before the node starts",
+                self.thunk.name
+            ),
         }
     }
 }

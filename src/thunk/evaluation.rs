@@ -9,7 +9,7 @@ use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::{Operator, Thunk};
-use crate::codec;
+use crate::codec::{self, EncodeError};
 use crate::id::TransactionId;
 use crate::key::{Key, KeyRange, Value};
 use crate::limits::VALUE_BYTES_MAX;
@@ -118,7 +118,10 @@ impl<'a> Evaluation<'a> {
     ///
     /// *Errors* when the footprint does not declare `key` as written, or when the value is too large.
     pub fn put(&mut self, key: &Key, value: Value) -> Result<(), Abort> {
-        self.check_size("the value", value.as_bytes().len())?;
+        let bytes = value.as_bytes().len();
+        if bytes > VALUE_BYTES_MAX {
+            return Err(self.too_large(bytes));
+        }
         self.write(key, Some(value))
     }
 
@@ -158,9 +161,11 @@ impl<'a> Evaluation<'a> {
     ///
     /// *Errors* as [`put`](Evaluation::put).
     pub fn put_as<T: serde::Serialize>(&mut self, key: &Key, value: &T) -> Result<(), Abort> {
-        let value =
-            codec::encode_value(value).map_err(|error| Abort::Malformed(format!("the value for {key}: {error}")))?;
-        self.put(key, value)
+        match codec::encode_value(value) {
+            Ok(value) => self.put(key, value),
+            Err(EncodeError::Oversized { bytes, .. }) => Err(self.too_large(bytes)),
+            Err(error) => Err(Abort::Malformed(format!("the value for {key}: {error}"))),
+        }
     }
 
     /// Evaluates another thunk within this transaction. If it aborts, its writes are undone and this one may go on.
@@ -199,15 +204,12 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    fn check_size(&mut self, what: &str, bytes: usize) -> Result<(), Abort> {
-        if bytes <= VALUE_BYTES_MAX {
-            return Ok(());
-        }
-        Err(self.fail(Abort::TooLarge {
-            what: what.into(),
+    fn too_large(&mut self, bytes: usize) -> Abort {
+        self.fail(Abort::TooLarge {
+            what: "the value".into(),
             bytes: bytes as u64,
             limit: VALUE_BYTES_MAX as u64,
-        }))
+        })
     }
 
     fn undeclared(&mut self, access: &str, key: &Key) -> Abort {

@@ -46,6 +46,16 @@ impl Footprint {
         keys.into_iter().fold(self, Self::write)
     }
 
+    /// The same footprint with every list sorted and holding nothing twice. Its lists are public, so a thunk may fill them in
+    /// any order; peers refuse a record whose footprint is out of order.
+    #[must_use]
+    pub fn in_order(mut self) -> Self {
+        put_in_order(&mut self.reads);
+        put_in_order(&mut self.ranges);
+        put_in_order(&mut self.writes);
+        self
+    }
+
     /// Whether `key` may be read.
     pub fn may_read(&self, key: &Key) -> bool {
         self.writes.binary_search(key).is_ok()
@@ -82,6 +92,11 @@ impl Footprint {
             .flatten();
         self.reads.iter().chain(&self.writes).chain(ends)
     }
+}
+
+fn put_in_order<T: Ord>(list: &mut Vec<T>) {
+    list.sort_unstable();
+    list.dedup();
 }
 
 /// Keeps the list sorted and without repetition. Keys mostly come in order.

@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{Evaluation, Thunk, View, register_builtins};
-use crate::codec::{self, DecodeError};
+use crate::codec::{self, DecodeError, EncodeError};
 use crate::key::{Key, Value};
-use crate::limits::{OUTPUT_BYTES_MAX, THUNK_NAME_BYTES_MAX};
+use crate::limits::THUNK_NAME_BYTES_MAX;
 use crate::time::Timestamp;
 use crate::transaction::{Abort, Footprint, Outcome, ThunkId, Transaction};
 
@@ -51,7 +51,11 @@ impl fmt::Display for UnknownThunk {
         write!(f, "thunk {} is not registered on this node", self.thunk)?;
         match &self.versions[..] {
             [] => write!(f, ": register it before the node starts"),
-            versions => write!(f, ": of {} it has the versions {versions:?}", self.thunk.name),
+            versions => write!(
+                f,
+                ": of {} it has the versions {versions:?}; use one of them, or register it before the node starts",
+                self.thunk.name
+            ),
         }
     }
 }
@@ -159,23 +163,21 @@ struct CodeOf<T>(PhantomData<fn() -> T>);
 
 impl<T: Thunk> Code for CodeOf<T> {
     fn footprint(&self, arguments: &Value) -> Result<Footprint, DecodeError> {
-        Ok(codec::decode_value::<T>(arguments)?.footprint())
+        Ok(codec::decode_value::<T>(arguments)?.footprint().in_order())
     }
 
     fn evaluate(&self, arguments: &Value, evaluation: &mut Evaluation<'_>) -> Result<Value, Abort> {
         let thunk =
             codec::decode_value::<T>(arguments).map_err(|error| Abort::Malformed(format!("arguments: {error}")))?;
         let output = thunk.evaluate(evaluation)?;
-        let output = codec::encode_value(&output).map_err(|error| Abort::Malformed(format!("output: {error}")))?;
-        let bytes = output.as_bytes().len();
-        if bytes > OUTPUT_BYTES_MAX {
-            return Err(Abort::TooLarge {
+        codec::encode_value(&output).map_err(|error| match error {
+            EncodeError::Oversized { bytes, limit } => Abort::TooLarge {
                 what: "the output".into(),
                 bytes: bytes as u64,
-                limit: OUTPUT_BYTES_MAX as u64,
-            });
-        }
-        Ok(output)
+                limit: limit as u64,
+            },
+            error => Abort::Malformed(format!("output: {error}")),
+        })
     }
 }
 

@@ -286,12 +286,13 @@ impl Node {
             // Who is heard over a third node only; a row that is carried for a dead one says nothing new.
             self.succession.on_heard(row.node, now.monotonic);
         }
+        let is_digest_new = known.is_none_or(|known| row.digest > known.digest);
         let wanted_before = self.period.watermark().matrix().wanted();
         self.period.on_row(&row, now.monotonic, &self.config.profile);
         if row.wanted > wanted_before {
             self.pacing.stay_active(now.monotonic, &self.config.profile);
         }
-        if let Some(divergence) = self.agreement.on_digest(row.node, row.digest) {
+        if is_digest_new && let Some(divergence) = self.agreement.on_digest(row.node, row.digest) {
             self.enter_quarantine(divergence, effects);
         }
     }

@@ -23,6 +23,8 @@ impl Outcomes {
     }
 
     /// Whether `id` may take effect at `at`: it is neither older than outcomes are kept nor from the future.
+    ///
+    /// To be asked before [`first`](Outcomes::first), which says nothing reliable of an id that is too old.
     pub(crate) fn check_age(id: TransactionId, at: Hlc) -> Result<(), Abort> {
         let (made_ms, at_ms) = (id.unix_millis(), at.unix_millis());
         let window_ms = OUTCOME_WINDOW.as_millis() as u64;

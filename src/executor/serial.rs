@@ -79,6 +79,13 @@ impl<V: Versions> SerialExecutor<V> {
         &self.registry
     }
 
+    /// Evaluates what follows with other thunks: what a replica does that was stopped by an unknown one.
+    ///
+    /// *Given* that a thunk which both registries hold, by name and version, behaves alike in both.
+    pub fn set_registry(&mut self, registry: Arc<Registry>) {
+        self.registry = registry;
+    }
+
     /// Evaluates a batch. Stops before the first record whose thunk is not registered here, and says so.
     pub fn evaluate(&mut self, batch: &Batch) -> Evaluated {
         let mut settlements = Vec::with_capacity(batch.records.len());
@@ -129,37 +136,31 @@ impl<V: Versions> SerialExecutor<V> {
         Ok(result.map(|(outcome, writes)| DryRun { outcome, writes }))
     }
 
-    /// One record: an id that has an outcome keeps it, an id that is too old is refused, all others are evaluated.
+    /// One record: an id that is too old is refused, one that has an outcome keeps it, all others are evaluated.
     fn settle(&mut self, at: Timestamp, transaction: &Transaction) -> Result<Settlement, UnknownThunk> {
         let id = transaction.id;
         let mut writes = BTreeMap::new();
-        let settlement = if let Some((effective, outcome)) = self.outcomes.first(id) {
-            Settlement {
-                record: at,
-                id,
-                effective: *effective,
-                outcome: outcome.clone(),
-            }
+        let (effective, outcome) = if let Err(abort) = Outcomes::check_age(id, at.hlc) {
+            // The age comes first: when an expired outcome is forgotten depends on where batches end, which differs among
+            // replicas, and so must not be seen.
+            (at, Outcome::Aborted(abort))
+        } else if let Some((effective, outcome)) = self.outcomes.first(id) {
+            (*effective, outcome.clone())
         } else {
-            let outcome = match Outcomes::check_age(id, at.hlc) {
-                Err(abort) => Outcome::Aborted(abort),
-                Ok(()) => {
-                    let view = Snapshot {
-                        versions: &self.versions,
-                        at,
-                    };
-                    let (outcome, written) = self.registry.evaluate(transaction, at, &view)?;
-                    writes = written;
-                    self.outcomes.insert(id, at, outcome.clone());
-                    outcome
-                }
+            let view = Snapshot {
+                versions: &self.versions,
+                at,
             };
-            Settlement {
-                record: at,
-                id,
-                effective: at,
-                outcome,
-            }
+            let (outcome, written) = self.registry.evaluate(transaction, at, &view)?;
+            writes = written;
+            self.outcomes.insert(id, at, outcome.clone());
+            (at, outcome)
+        };
+        let settlement = Settlement {
+            record: at,
+            id,
+            effective,
+            outcome,
         };
         self.digest.fold(&settlement, &writes);
         for (key, value) in writes {

@@ -2,7 +2,8 @@
 //!
 //! Boundaries are the multiples of [`DIGEST_INTERVAL`] in timestamp time. Only the last boundary below each record, and below the
 //! end of a batch, is noted: between them nothing was folded in, so replicas whose batches differ have equal
-//! digests at every boundary that both have noted.
+//! digests at every boundary that both have noted. The wording of panics and decoders is left out, see
+//! [`Abort::without_wording`](crate::transaction::Abort::without_wording).
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use crate::key::{Key, Value};
 use crate::lattice::Digest;
 use crate::limits::DIGEST_INTERVAL;
 use crate::time::Hlc;
-use crate::transaction::Settlement;
+use crate::transaction::{Outcome, Settlement};
 
 /// The running fold, and the boundaries passed since they were last taken.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +41,19 @@ impl DigestFold {
     pub(crate) fn fold(&mut self, settlement: &Settlement, writes: &BTreeMap<Key, Option<Value>>) {
         self.pass(settlement.record.hlc.prev());
         self.buffer.clear();
-        codec::encode_plain(settlement, &mut self.buffer);
+        let Settlement {
+            record,
+            id,
+            effective,
+            outcome,
+        } = settlement;
+        codec::encode_plain(&(record, id, effective), &mut self.buffer);
+        match outcome {
+            Outcome::Committed(output) => codec::encode_plain(&(true, output), &mut self.buffer),
+            Outcome::Aborted(abort) => {
+                codec::encode_plain(&(false, abort.without_wording().as_ref()), &mut self.buffer)
+            }
+        }
         for write in writes {
             codec::encode_plain(&write, &mut self.buffer);
         }

@@ -1,7 +1,7 @@
 //! What a thunk sees while it is evaluated.
 //!
 //! Realises the evaluation context of section 4 of the design: declared keys only, own writes visible, time and randomness from the
-//! transaction itself, nested thunks with savepoints. Tests: `tests/evaluation.rs`.
+//! transaction itself, nested thunks with savepoints. Tests: `tests/evaluation/`.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

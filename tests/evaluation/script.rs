@@ -102,7 +102,7 @@ impl Thunk for Script {
                     };
                     match evaluation.call(&nested) {
                         Ok(nested) => seen.extend(nested),
-                        Err(abort) => assert_eq!(abort, end_of(*end).unwrap_err()),
+                        Err(abort) => assert_eq!(Err(abort), end_of(*end)),
                     }
                 }
             }

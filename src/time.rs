@@ -241,6 +241,11 @@ impl HybridClock {
         Ok(())
     }
 
+    /// Lifts the clock to the start of an epoch, however far ahead that is: a majority has agreed on it.
+    pub fn begin_epoch(&mut self, start: Hlc) {
+        self.raise_to(start);
+    }
+
     /// Sets the state of the generator to `position` if that is higher.
     fn raise_to(&self, position: Hlc) {
         if position <= self.last() {

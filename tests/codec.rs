@@ -11,7 +11,7 @@ use plimsoll::key::{Key, Value};
 use plimsoll::lattice::Row;
 use plimsoll::limits;
 use plimsoll::protocol::frame::{Frame, FrameError};
-use plimsoll::protocol::message::{Append, Fetch, Message};
+use plimsoll::protocol::message::{Accept, Append, Fetch, Message};
 use plimsoll::time::Hlc;
 use plimsoll::transaction::{Footprint, Record, ThunkId, Transaction};
 use proptest::collection::vec;
@@ -151,7 +151,12 @@ fn assert_within_limits(frame: &Frame) {
                 assert!(row.positions.is_sorted_by(|a, b| a.0 < b.0));
                 assert!(row.positions.len() <= limits::COORDINATORS_MAX);
             }
-            Message::Fetch(_) => {}
+            Message::Accept(Accept { decree, .. }) | Message::Decided(decree) => {
+                assert!(decree.members.is_sorted_by(|a, b| a < b) && !decree.members.is_empty());
+                assert!(decree.cut.is_sorted_by(|a, b| a.0 < b.0));
+            }
+            Message::Promise(promise) => assert!(promise.answer.positions.is_sorted_by(|a, b| a.0 < b.0)),
+            Message::Fetch(_) | Message::Prepare(_) | Message::Accepted(_) | Message::Outbid(_) => {}
         }
     }
 }

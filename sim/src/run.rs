@@ -17,13 +17,12 @@ use crate::bound::commit_ms;
 use crate::client::{Fleet, FleetSettings, Mix, Pace};
 use crate::clock::START_UNIX_MS;
 use crate::history::History;
-use crate::network::NetworkCounts;
 use crate::random::Seed;
 use crate::report::{Report, RunFacts};
 use crate::scenario::{Arrivals, Problem, Scenario};
 use crate::topology::Topology;
 use crate::workload;
-use crate::world::{Progress, TraceEntry, World};
+use crate::world::{EventKind, Progress, Run, TraceEntry, World};
 use watch::CounterWatch;
 
 /// A run that has come to its end.
@@ -85,7 +84,7 @@ pub fn run(
         wall_seconds,
         events: outcome.events,
         regions: bounds(&topology),
-        faults: faults(&outcome.network),
+        faults: faults(&outcome),
     };
     Ok(Finished {
         report: Report::new(facts, &recorder, &verdicts),
@@ -138,9 +137,12 @@ fn bounds(topology: &Topology) -> Vec<(String, f64)> {
     regions.map(|(region, name)| (name.clone(), bound(region))).collect()
 }
 
-/// What went wrong on the network, by kind.
-fn faults(counts: &NetworkCounts) -> BTreeMap<String, u64> {
+/// What went wrong, by kind.
+fn faults(run: &Run) -> BTreeMap<String, u64> {
+    let counts = &run.network;
+    let crashed = run.event_counts.iter().find(|(kind, _)| *kind == EventKind::Crash);
     let kinds = [
+        ("crashed", crashed.map_or(0, |(_, times)| *times)),
         ("lost", counts.lost),
         ("cut", counts.cut),
         ("duplicated", counts.duplicated),

@@ -29,7 +29,7 @@ pub enum NotSubmitted {
     },
     /// A key is too long.
     #[error(
-        "a key of {bytes} bytes in the footprint of thunk {thunk}, more than {KEY_BYTES_MAX}; it begins with {begins}"
+        "a key of {bytes} bytes in the footprint of thunk {thunk}, more than {KEY_BYTES_MAX}: shorten it; it begins with {begins}"
     )]
     KeyTooLong {
         /// The thunk.

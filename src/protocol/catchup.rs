@@ -70,6 +70,13 @@ impl Lag {
         }
     }
 
+    /// What was missing until now may be void: it is looked at anew.
+    pub(crate) fn forget(&mut self) {
+        self.behind = None;
+        self.relay = None;
+        self.attempts = 0;
+    }
+
     /// Others hold the stream up to `furthest`, this node up to `received`.
     pub(crate) fn on_progress(&mut self, furthest: Hlc, received: Hlc, now: Monotonic) {
         if self.behind.is_some_and(|behind| received >= behind.target) {

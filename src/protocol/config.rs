@@ -105,6 +105,8 @@ pub struct NodeConfig {
     pub cluster: ClusterId,
     /// Its time constants.
     pub profile: Profile,
+    /// Seeds the back-off of proposers: entropy in production, the run's seed in simulation.
+    pub seed: u64,
 }
 
 /// The time constants of a node: how eager it is, and how patient.
@@ -128,6 +130,8 @@ pub struct Profile {
     pub gap_grace: Duration,
     /// How long others may hold more of a stream before it is fetched from one of them; measured delay adds to it.
     pub fetch_after: Duration,
+    /// A coordinator that is silent for this long is proposed out of the coordinators.
+    pub suspect_after: Duration,
     /// For how long a fetched stream goes on being relayed; the one who asked renews it.
     pub relay_for: Duration,
 }
@@ -145,6 +149,7 @@ impl Profile {
             retransmit_max: Duration::from_secs(1),
             gap_grace: Duration::from_millis(2),
             fetch_after: Duration::from_millis(50),
+            suspect_after: Duration::from_millis(500),
             relay_for: Duration::from_secs(1),
         }
     }
@@ -157,6 +162,7 @@ impl Profile {
             retransmit_max: Duration::from_secs(2),
             gap_grace: Duration::from_millis(10),
             fetch_after: Duration::from_millis(250),
+            suspect_after: Duration::from_secs(2),
             relay_for: Duration::from_secs(2),
             ..Self::lan()
         }

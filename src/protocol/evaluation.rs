@@ -6,12 +6,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::decree::Decree;
 use super::stream::Stream;
 use super::{Batch, Evaluated};
 use crate::id::NodeId;
 use crate::limits::{BATCH_RECORDS_MAX, DIGEST_INTERVAL};
 use crate::time::{Hlc, Monotonic, Timestamp};
 use crate::transaction::{Record, ThunkId};
+
+/// Up to where the set of transactions of an epoch is final.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit<'a> {
+    /// The epoch goes on, and its watermark is here.
+    Watermark(Hlc),
+    /// The epoch has ended: every stream is final, and complete at its cut.
+    Cut(&'a Decree),
+}
 
 /// The frontier of one replica.
 #[derive(Clone, Debug)]
@@ -69,10 +79,10 @@ impl Evaluation {
     /// *Gives* the next batch for the executor, if there is something for it to do. A bound with no records up to it is
     /// reached at once, without a batch, but for one in each digest interval.
     ///
-    /// *Given* the watermark and the streams of every coordinator of the epoch.
+    /// *Given* the streams of every coordinator of the epoch that the limit speaks of.
     pub(crate) fn next_batch(
         &mut self,
-        watermark: Hlc,
+        limit: Limit<'_>,
         streams: &BTreeMap<NodeId, Stream>,
         now: Monotonic,
     ) -> Option<Batch> {
@@ -81,8 +91,15 @@ impl Evaluation {
             State::Blocked { retry_at, .. } if now >= retry_at => self.state = State::Idle,
             State::Busy(_) | State::Blocked { .. } => return None,
         }
-        let held = streams.values().map(Stream::received).min().unwrap_or_default();
-        let mut upto = watermark.min(held);
+        let held = streams.iter().map(|(coordinator, stream)| match limit {
+            Limit::Cut(decree) if stream.received() >= decree.cut_of(*coordinator) => Hlc::MAX,
+            Limit::Cut(_) | Limit::Watermark(_) => stream.received(),
+        });
+        let limit = match limit {
+            Limit::Watermark(watermark) => watermark,
+            Limit::Cut(decree) => decree.start,
+        };
+        let mut upto = held.min().unwrap_or_default().min(limit);
         if upto <= self.evaluated {
             return None;
         }

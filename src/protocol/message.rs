@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
+use super::decree::{Ballot, Decree};
+use super::proposer::Answer;
 use crate::id::{Epoch, NodeId};
 use crate::lattice::Row;
 use crate::time::Hlc;
@@ -21,6 +23,82 @@ pub enum Message {
     Row(Row),
     /// A request for a piece of a stream.
     Fetch(Fetch),
+    /// Shall the epoch end?
+    Prepare(Prepare),
+    /// It is fenced here, and this is how far I am.
+    Promise(Promise),
+    /// Shall it end like this?
+    Accept(Accept),
+    /// I hold what it takes, and vote for it.
+    Accepted(Accepted),
+    /// Somebody else tries already.
+    Outbid(Outbid),
+    /// It has ended like this.
+    Decided(Decree),
+}
+
+impl Message {
+    /// The epoch that the message speaks of; of a decree, the one that it ends.
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            Self::Append(append) => append.epoch,
+            Self::Row(row) => row.epoch,
+            Self::Fetch(fetch) => fetch.epoch,
+            Self::Prepare(prepare) => prepare.epoch,
+            Self::Promise(promise) => promise.epoch,
+            Self::Accept(accept) => accept.decree.ends(),
+            Self::Accepted(accepted) => accepted.epoch,
+            Self::Outbid(outbid) => outbid.epoch,
+            Self::Decided(decree) => decree.ends(),
+        }
+    }
+}
+
+/// "Promise me this ballot, and fence the epoch." The sender wants to end it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Prepare {
+    /// The epoch to end.
+    pub epoch: Epoch,
+    /// The attempt, and whom to answer.
+    pub ballot: Ballot,
+}
+
+/// "The epoch is fenced here, durably; I shall accept no lower ballot, and my row stays as the answer says."
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Promise {
+    /// The epoch that is to end.
+    pub epoch: Epoch,
+    /// The ballot that is promised.
+    pub ballot: Ballot,
+    /// How far the sender is.
+    pub answer: Answer,
+}
+
+/// "A majority has promised me this ballot; vote for this decree as soon as you durably hold the streams up to its cut."
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Accept {
+    /// The ballot.
+    pub ballot: Ballot,
+    /// The decree.
+    pub decree: Decree,
+}
+
+/// "I have accepted the ballot, durably, and durably hold the streams up to its decree's cut."
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Accepted {
+    /// The epoch that is to end.
+    pub epoch: Epoch,
+    /// The ballot accepted.
+    pub ballot: Ballot,
+}
+
+/// "I have promised a higher ballot." The receiver's attempt is lost.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Outbid {
+    /// The epoch that is to end.
+    pub epoch: Epoch,
+    /// The ballot promised.
+    pub ballot: Ballot,
 }
 
 /// "If you hold this stream up to `prev`, here is all of it up to `upto`, and its coordinator will never issue

@@ -14,15 +14,19 @@
 //! - [`Effect::Reply`]: the answer of a request; a request is answered exactly once.
 //! - Call `step` with [`Input::Wake`] at or after [`Node::wake_at`](node::Node::wake_at).
 
+mod acceptor;
 mod agreement;
 mod catchup;
 pub mod config;
+pub mod decree;
 mod delay;
+mod detector;
 mod evaluation;
 pub mod frame;
 pub mod message;
 pub mod node;
 mod pacing;
+pub mod proposer;
 mod read;
 mod replication;
 mod stream;
@@ -41,6 +45,8 @@ use crate::lattice::Digest;
 use crate::time::{Hlc, Timestamp};
 use crate::transaction::{Record, Settlement, ThunkId, Transaction};
 
+pub use acceptor::Acceptor;
+use decree::Decree;
 use message::Message;
 
 /// What a node is told.
@@ -134,6 +140,15 @@ pub enum LogEntry {
     },
     /// The node will issue, promise and acknowledge up to here; after a restart it starts its clock here.
     Ceiling(Hlc),
+    /// What this member has promised and accepted for the end of an epoch.
+    Vote {
+        /// The epoch that is to end.
+        epoch: Epoch,
+        /// Promised and accepted.
+        acceptor: Acceptor,
+    },
+    /// An epoch has ended: what lies above the cut is void.
+    Decree(Decree),
 }
 
 /// Records to evaluate, in timestamp order.

@@ -30,6 +30,8 @@ struct Waiting {
 pub(crate) enum Snapshot {
     /// The one at its bound.
     AtBound,
+    /// The one at its bound, which is a promise of this epoch and proves nothing in another.
+    AtPromise,
     /// The latest: the one at the evaluated bound.
     Latest,
 }
@@ -56,11 +58,20 @@ impl Reads {
         while let Some(first) = self.waiting.first_entry().filter(|first| first.key().0 <= evaluated) {
             let ((bound, request), Waiting { query, snapshot }) = first.remove_entry();
             let at = match snapshot {
-                Snapshot::AtBound => bound,
+                Snapshot::AtBound | Snapshot::AtPromise => bound,
                 Snapshot::Latest => evaluated,
             };
             effects.push(Effect::Read { request, at, query });
         }
+    }
+
+    /// Takes the reads that wait for a promise of the epoch that has ended: they start over.
+    pub(crate) fn take_strict(&mut self) -> Vec<(RequestId, Query)> {
+        let is_strict = |_: &(Hlc, RequestId), waiting: &mut Waiting| waiting.snapshot == Snapshot::AtPromise;
+        self.waiting
+            .extract_if(.., is_strict)
+            .map(|((_, request), waiting)| (request, waiting.query))
+            .collect()
     }
 
     /// *Gives* every request that waits: nobody will answer them here.

@@ -208,6 +208,18 @@ impl Stream {
         }
     }
 
+    /// Drops what lies above `cut`: it is void. *Gives* the dropped records, ascending.
+    pub(crate) fn truncate(&mut self, cut: Hlc) -> Vec<Arc<Record>> {
+        let void = self.records.split_off(self.first_above(cut));
+        self.weight = self.records.back().map_or(self.weight, |last| last.weight);
+        self.received = self.received.min(cut.max(self.dropped));
+        self.durable = self.durable.min(self.received);
+        for (_, position) in &mut self.pending {
+            *position = (*position).min(self.received);
+        }
+        void.into_iter().map(|held| held.record).collect()
+    }
+
     fn first_above(&self, after: Hlc) -> usize {
         self.records.partition_point(|held| held.record.hlc <= after)
     }

@@ -65,6 +65,11 @@ impl Submissions {
         })
     }
 
+    /// The request that waits for the transaction at `hlc`, which is void: it will have another place.
+    pub(crate) fn take(&mut self, hlc: Hlc) -> Option<RequestId> {
+        self.waiting.remove(&hlc)
+    }
+
     /// *Gives* every request that waits: nobody will answer them here.
     pub(crate) fn abandon(&mut self) -> impl Iterator<Item = RequestId> {
         std::mem::take(&mut self.waiting).into_values()

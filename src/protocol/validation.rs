@@ -4,13 +4,15 @@
 //! [`limits`]. The machines rely on them: a row is searched by its order, a footprint too. What depends on the
 //! receiver (its epoch, its members, its clock) is for the machines to judge.
 
-use crate::id::NodeId;
+use crate::id::{Epoch, NodeId};
 use crate::key::{Key, KeyRange};
 use crate::lattice::Row;
 use crate::limits;
 use crate::time::Hlc;
 use crate::transaction::{Footprint, Record};
 
+use super::config::Membership;
+use super::decree::Decree;
 use super::message::{Append, Message};
 
 /// What is wrong with a message.
@@ -34,6 +36,12 @@ pub enum InvalidMessage {
         above: Hlc,
         /// The append's end.
         upto: Hlc,
+    },
+    /// A decree's members or coordinators are none, too many, not ascending, or its epoch or start is none that can be.
+    #[error("the decree that begins {epoch} describes no epoch")]
+    Decree {
+        /// The epoch that it would begin.
+        epoch: Epoch,
     },
     /// A row names the same coordinator twice, or in the wrong order.
     #[error("the positions of a row are not ascending by coordinator at {coordinator}")]
@@ -70,8 +78,35 @@ pub fn validate(message: &Message) -> Result<(), InvalidMessage> {
     match message {
         Message::Append(append) => validate_append(append),
         Message::Row(row) => validate_row(row),
-        // A request for a stream may name any place in any stream.
-        Message::Fetch(_) => Ok(()),
+        Message::Promise(promise) => {
+            validate_positions(&promise.answer.positions)?;
+            promise
+                .answer
+                .accepted
+                .as_ref()
+                .map_or(Ok(()), |(_, decree)| validate_decree(decree))
+        }
+        Message::Accept(accept) => validate_decree(&accept.decree),
+        Message::Decided(decree) => validate_decree(decree),
+        // A request for a stream may name any place in any stream, and a ballot is any number.
+        Message::Fetch(_) | Message::Prepare(_) | Message::Accepted(_) | Message::Outbid(_) => Ok(()),
+    }
+}
+
+fn validate_decree(decree: &Decree) -> Result<(), InvalidMessage> {
+    validate_positions(&decree.cut)?;
+    let Decree {
+        epoch,
+        members,
+        coordinators,
+        ..
+    } = decree;
+    let is_membership = |membership: &Membership| {
+        *membership == decree.membership() && *epoch > Epoch::FIRST && decree.start < Hlc::MAX
+    };
+    match Membership::new(*epoch, members.iter().copied(), coordinators.iter().copied()) {
+        Ok(membership) if is_membership(&membership) => Ok(()),
+        _ => Err(InvalidMessage::Decree { epoch: *epoch }),
     }
 }
 
@@ -93,10 +128,14 @@ fn validate_append(append: &Append) -> Result<(), InvalidMessage> {
 }
 
 fn validate_row(row: &Row) -> Result<(), InvalidMessage> {
-    at_most("positions of a row", row.positions.len(), limits::COORDINATORS_MAX)?;
-    match first_not_above(&row.positions, |(coordinator, _)| coordinator) {
+    validate_positions(&row.positions)
+}
+
+fn validate_positions(positions: &[(NodeId, Hlc)]) -> Result<(), InvalidMessage> {
+    at_most("positions", positions.len(), limits::COORDINATORS_MAX)?;
+    match first_not_above(positions, |(coordinator, _)| coordinator) {
         Some(place) => Err(InvalidMessage::PositionsNotAscending {
-            coordinator: row.positions[place].0,
+            coordinator: positions[place].0,
         }),
         None => Ok(()),
     }
@@ -157,7 +196,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::id::{Epoch, TransactionId};
+    use crate::id::TransactionId;
     use crate::key::Value;
     use crate::transaction::{ThunkId, Transaction};
 

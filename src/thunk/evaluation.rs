@@ -1,7 +1,7 @@
 //! What a thunk sees while it is evaluated.
 //!
 //! Realises the evaluation context of section 4 of the design: declared keys only, own writes visible, time and randomness from the
-//! transaction itself, nested thunks with savepoints. Tests: `tests/evaluation/`.
+//! transaction itself, nested thunks with savepoints. Tests: `tests/thunks/`.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -146,7 +146,7 @@ impl<'a> Evaluation<'a> {
     pub fn put(&mut self, key: &Key, value: Value) -> Result<(), Abort> {
         let bytes = value.as_bytes().len();
         if bytes > VALUE_BYTES_MAX {
-            return Err(self.too_large(key, bytes));
+            return Err(self.too_large(bytes));
         }
         self.write(key, Some(value))
     }
@@ -169,7 +169,7 @@ impl<'a> Evaluation<'a> {
         let stored = self.get(key)?;
         match operator.apply(stored.as_ref(), operand) {
             Ok(merged) => self.put(key, merged),
-            Err(OperatorError::TooLarge { bytes }) => Err(self.too_large(key, bytes)),
+            Err(OperatorError::TooLarge { bytes }) => Err(self.too_large(bytes)),
             Err(error) => Err(Abort::Malformed(format!(
                 "{operator} at {key} by thunk {}: {error}",
                 self.thunk
@@ -193,7 +193,7 @@ impl<'a> Evaluation<'a> {
     pub fn put_as<T: serde::Serialize>(&mut self, key: &Key, value: &T) -> Result<(), Abort> {
         match codec::encode_value(value) {
             Ok(value) => self.put(key, value),
-            Err(EncodeError::Oversized { bytes, .. }) => Err(self.too_large(key, bytes)),
+            Err(EncodeError::Oversized { bytes, .. }) => Err(self.too_large(bytes)),
             Err(error) => Err(Abort::Malformed(format!("the value for {key}: {error}"))),
         }
     }
@@ -258,9 +258,9 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    fn too_large(&mut self, key: &Key, bytes: usize) -> Abort {
+    fn too_large(&mut self, bytes: usize) -> Abort {
         self.fail(Abort::TooLarge {
-            what: format!("the value for {key}"),
+            what: "the value".into(),
             bytes: bytes as u64,
             limit: VALUE_BYTES_MAX as u64,
         })

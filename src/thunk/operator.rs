@@ -44,13 +44,8 @@ pub enum OperatorError {
         bytes: usize,
     },
     /// The sum is no `i64`.
-    #[error("the sum {stored} + {operand} overflows 64 bits")]
-    Overflow {
-        /// What is stored.
-        stored: i64,
-        /// What was to be added.
-        operand: i64,
-    },
+    #[error("the sum overflows 64 bits")]
+    Overflow,
     /// A set was expected.
     #[error("not a set: {0}")]
     NotASet(DecodeError),
@@ -71,7 +66,7 @@ impl Operator {
         let numbers = |combine: fn(i64, i64) -> Option<i64>| {
             let operand = Self::number(operand)?;
             let combined = match stored.map(Self::number).transpose()? {
-                Some(stored) => combine(stored, operand).ok_or(OperatorError::Overflow { stored, operand })?,
+                Some(stored) => combine(stored, operand).ok_or(OperatorError::Overflow)?,
                 None => operand,
             };
             Ok(Self::of_number(combined))
@@ -151,10 +146,7 @@ mod tests {
         }
         assert_eq!(
             Operator::Add.apply(Some(&number(i64::MAX)), &number(1)),
-            Err(OperatorError::Overflow {
-                stored: i64::MAX,
-                operand: 1
-            })
+            Err(OperatorError::Overflow)
         );
         let not_a_number = Err(OperatorError::NotANumber { bytes: 4 });
         assert_eq!(Operator::Max.apply(Some(&"text".into()), &number(1)), not_a_number);

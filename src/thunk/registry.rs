@@ -76,7 +76,11 @@ impl fmt::Display for UnknownThunk {
         write!(f, "thunk {} is not registered on this node", self.thunk)?;
         match &self.versions[..] {
             [] => write!(f, ": register it before the node starts"),
-            versions => write!(f, ": of {} it has the versions {versions:?}", self.thunk.name),
+            versions => write!(
+                f,
+                ": of {} it has the versions {versions:?}; use one of them, or register it before the node starts",
+                self.thunk.name
+            ),
         }
     }
 }
@@ -128,14 +132,14 @@ impl Registry {
         self.thunks.contains_key(thunk)
     }
 
-    /// The footprint of `thunk` with these arguments, normalized.
+    /// The footprint of `thunk` with these arguments, [in order](Footprint::in_order).
     ///
     /// *Errors* when it is not registered, when the arguments are not its own, and when its code panics, which is caught.
     pub fn footprint(&self, thunk: &ThunkId, arguments: &Value) -> Result<Footprint, FootprintError> {
         let code = self.code(thunk)?;
         let thunk = || thunk.clone();
         match catch(|| code.footprint(arguments)) {
-            Ok(Ok(footprint)) => Ok(footprint.normalized()),
+            Ok(Ok(footprint)) => Ok(footprint.in_order()),
             Ok(Err(error)) => Err(FootprintError::Arguments { thunk: thunk(), error }),
             Err(message) => Err(FootprintError::Panicked {
                 thunk: thunk(),
@@ -195,7 +199,7 @@ impl<T: Thunk> Code for CodeOf<T> {
 
     fn evaluate(&self, arguments: &Value, evaluation: &mut Evaluation<'_>) -> Result<Value, Abort> {
         let thunk =
-            codec::decode_value::<T>(arguments).map_err(|error| Abort::Malformed(format!("the arguments: {error}")))?;
+            codec::decode_value::<T>(arguments).map_err(|error| Abort::Malformed(format!("arguments: {error}")))?;
         let output = thunk.evaluate(evaluation)?;
         codec::encode_value(&output).map_err(|error| match error {
             EncodeError::Oversized { bytes, limit } => Abort::TooLarge {
@@ -203,7 +207,7 @@ impl<T: Thunk> Code for CodeOf<T> {
                 bytes: bytes as u64,
                 limit: limit as u64,
             },
-            other => Abort::Malformed(format!("the output: {other}")),
+            error => Abort::Malformed(format!("output: {error}")),
         })
     }
 }

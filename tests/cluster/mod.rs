@@ -75,6 +75,8 @@ pub(crate) struct Cluster {
     pub(crate) evaluated: BTreeMap<NodeId, Vec<Timestamp>>,
     pub(crate) quarantined: Vec<NodeId>,
     pub(crate) frames: u64,
+    /// They take no step any more, and what is sent to them is lost.
+    pub(crate) dead: BTreeSet<NodeId>,
     requests: u64,
 }
 
@@ -101,6 +103,7 @@ impl Cluster {
                 id: *id,
                 cluster: ClusterId::new(1),
                 profile: profile.clone(),
+                seed: 7,
             };
             (*id, Node::new(config, membership.clone(), Hlc::ZERO))
         };
@@ -117,6 +120,7 @@ impl Cluster {
             evaluated: BTreeMap::new(),
             quarantined: Vec::new(),
             frames: 0,
+            dead: BTreeSet::new(),
             requests: 0,
         };
         for a in &ids {
@@ -181,6 +185,7 @@ impl Cluster {
             let wake = self
                 .nodes
                 .iter()
+                .filter(|(id, _)| !self.dead.contains(id))
                 .map(|(id, node)| (node.wake_at().0, *id))
                 .min()
                 .expect("some node");
@@ -223,6 +228,9 @@ impl Cluster {
     }
 
     fn step(&mut self, id: NodeId, input: Input) {
+        if self.dead.contains(&id) {
+            return;
+        }
         let wall_us = (START_MS * 1000 + self.now_us) as i64 + self.offset_ms.get(&id).unwrap_or(&0) * 1000;
         let now = Now {
             wall: WallTime(wall_us as u64),

@@ -20,8 +20,20 @@ pub struct FaultsConfig {
     pub until_s: Option<f64>,
     /// Links that are cut.
     pub cut: Vec<CutConfig>,
+    /// Regions that die.
+    pub crash: Vec<CrashConfig>,
     /// A bug planted on purpose, to see that the checks catch it; absent: none.
     pub planted: Option<Planted>,
+}
+
+/// All nodes of a region stop at once and for good; what is sent to them is lost.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrashConfig {
+    /// The region.
+    pub region: String,
+    /// When, in seconds since the start.
+    pub at_s: f64,
 }
 
 /// A bug that the checks must catch.

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-pub use faults::{CutConfig, FaultsConfig, Planted};
+pub use faults::{CrashConfig, CutConfig, FaultsConfig, Planted};
 pub use problem::{Problem, ScenarioError};
 pub use workload::{Arrivals, CounterMode, Distribution, WorkloadConfig, WorkloadKind};
 pub use world::{

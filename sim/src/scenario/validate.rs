@@ -103,6 +103,7 @@ fn check_world(world: &WorldConfig, problems: &mut Problems) {
         ("gap_grace_ms", profile.gap_grace_ms),
         ("fetch_after_ms", profile.fetch_after_ms),
         ("relay_for_ms", profile.relay_for_ms),
+        ("suspect_after_ms", profile.suspect_after_ms),
     ] {
         // Of zero, a node would never come to rest within one moment.
         if let Some(millis) = millis {
@@ -209,6 +210,7 @@ fn check_faults(scenario: &Scenario, problems: &mut Problems) {
         );
     }
     check_window("faults", faults.from_s, faults.until_s, problems);
+    check_crashes(scenario, problems);
     let regions = &scenario.world.regions;
     for (place, cut) in faults.cut.iter().enumerate() {
         let key = format!("faults.cut.{place}");
@@ -223,6 +225,21 @@ fn check_faults(scenario: &Scenario, problems: &mut Problems) {
             problems.add(
                 format!("{key}.to"),
                 format!("a cut lies between two regions, and {} is both", cut.to),
+            );
+        }
+    }
+}
+
+fn check_crashes(scenario: &Scenario, problems: &mut Problems) {
+    let regions = &scenario.world.regions;
+    for (place, crash) in scenario.faults.crash.iter().enumerate() {
+        let key = format!("faults.crash.{place}");
+        problems.seconds(format!("{key}.at_s"), crash.at_s);
+        if !regions.contains(&crash.region) {
+            let known = regions.iter().map(String::as_str);
+            problems.add(
+                format!("{key}.region"),
+                unknown_region(&crash.region, "world.regions", known),
             );
         }
     }

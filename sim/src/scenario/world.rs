@@ -191,6 +191,8 @@ pub struct ProfileConfig {
     pub fetch_after_ms: Option<f64>,
     /// For how long a fetched stream goes on being relayed.
     pub relay_for_ms: Option<f64>,
+    /// A coordinator that is silent for this long is proposed out of the coordinators.
+    pub suspect_after_ms: Option<f64>,
 }
 
 /// The production profiles.
@@ -224,6 +226,7 @@ impl ProfileConfig {
             retransmit_max: or(self.retransmit_max_ms, base.retransmit_max),
             gap_grace: or(self.gap_grace_ms, base.gap_grace),
             fetch_after: or(self.fetch_after_ms, base.fetch_after),
+            suspect_after: or(self.suspect_after_ms, base.suspect_after),
             relay_for: or(self.relay_for_ms, base.relay_for),
         }
     }

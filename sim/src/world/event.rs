@@ -21,6 +21,8 @@ pub(super) enum Event {
     Request { node: u16, slot: u32 },
     /// An answer arrives at a client.
     Response { slot: u32 },
+    /// A node stops for good.
+    Crash { node: u16 },
     /// Every node's watermark is looked at.
     Sample,
 }
@@ -42,13 +44,15 @@ pub enum EventKind {
     Request,
     /// An answer arrived at a client.
     Response,
+    /// A node stopped for good.
+    Crash,
     /// Every node's watermark was looked at.
     Sample,
 }
 
 impl EventKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Frame,
         Self::Wake,
         Self::Synced,
@@ -56,6 +60,7 @@ impl EventKind {
         Self::ClientWake,
         Self::Request,
         Self::Response,
+        Self::Crash,
         Self::Sample,
     ];
 }

@@ -109,6 +109,12 @@ impl<R: Replica> Host<R> {
         self.running.is_some() && self.incarnation == incarnation
     }
 
+    /// The node stops. What it held in memory is gone, and what is on its way to it is void.
+    pub(super) fn crash(&mut self) {
+        self.running = None;
+        self.incarnation += 1;
+    }
+
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
     }
@@ -425,7 +431,7 @@ impl<R: Replica> Host<R> {
 fn ids(entries: &[LogEntry]) -> impl Iterator<Item = TransactionId> {
     let records = entries.iter().filter_map(|entry| match entry {
         LogEntry::Records { records, .. } => Some(records),
-        LogEntry::Ceiling(_) => None,
+        LogEntry::Ceiling(_) | LogEntry::Vote { .. } | LogEntry::Decree(_) => None,
     });
     records.flatten().map(|record| record.transaction.id)
 }

@@ -56,6 +56,8 @@ pub struct World<C, R> {
     trace: Trace,
     watermarks: Vec<WatermarkSample>,
     answers: u64,
+    /// The nodes that will stop, and when.
+    crashes: Vec<(u16, u64)>,
     load_us: u64,
     limit_us: u64,
     phase: Phase,
@@ -93,11 +95,13 @@ impl<C: Clients, R: Replica> World<C, R> {
         let membership =
             Membership::new(Epoch::FIRST, all(), all()).expect("a checked scenario has 1 to the most nodes, each once");
         let mut clocks = seed.stream("clock");
+        let mut seeds = seed.stream("node.seed");
         let start = |place: usize| {
             let config = NodeConfig {
                 id: topology.id_of(place),
                 cluster: outside.cluster,
                 profile: scenario.world.profile.resolve(),
+                seed: seeds.bits(),
             };
             Host::new(
                 place,
@@ -109,6 +113,12 @@ impl<C: Clients, R: Replica> World<C, R> {
             )
         };
         let hosts = (0..topology.node_count()).map(start).collect();
+        let mut crashes = Vec::new();
+        for crash in &scenario.faults.crash {
+            let of_region = |node: &usize| topology.regions()[topology.region_of(*node)] == crash.region;
+            let nodes = (0..topology.node_count()).filter(of_region);
+            crashes.extend(nodes.map(|node| (node as u16, us(crash.at_s * 1e3))));
+        }
         let load_us = us(scenario.world.load_s * 1e3);
         Ok(Self {
             hosts,
@@ -118,6 +128,7 @@ impl<C: Clients, R: Replica> World<C, R> {
             trace: Trace::new(),
             watermarks: Vec::new(),
             answers: 0,
+            crashes,
             load_us,
             limit_us: load_us + us(scenario.world.drain_s * 1e3),
             phase: Phase::Load,
@@ -134,6 +145,9 @@ impl<C: Clients, R: Replica> World<C, R> {
             host.start(0, &mut self.outside);
         }
         self.outside.queue.push(SAMPLE_US, Event::Sample);
+        for (node, at_us) in std::mem::take(&mut self.crashes) {
+            self.outside.queue.push(at_us, Event::Crash { node });
+        }
         self.clients.start(&mut self.actions);
         self.act(0);
         let mut last_us = 0;
@@ -218,6 +232,10 @@ impl<C: Clients, R: Replica> World<C, R> {
                 self.clients.on_response(time_us, client, response, &mut self.actions);
                 self.act(time_us);
                 self.look_for_the_end();
+            }
+            Event::Crash { node } => {
+                self.note(time_us, EventKind::Crash, node.into(), 0);
+                self.hosts[usize::from(node)].crash();
             }
             Event::Sample => {
                 self.note(time_us, EventKind::Sample, 0, 0);

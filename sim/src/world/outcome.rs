@@ -91,6 +91,8 @@ pub struct MessageCounts {
     pub rows: u64,
     /// Requests for pieces of streams.
     pub fetches: u64,
+    /// Messages of the decision on the end of an epoch.
+    pub succession: u64,
     /// Frames that could not be decoded when they arrived.
     pub undecodable: u64,
     /// Frames that arrived at a node that was not running.

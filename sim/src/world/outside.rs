@@ -90,6 +90,12 @@ impl Outside {
                 }
                 Message::Row(_) => self.messages.rows += 1,
                 Message::Fetch(_) => self.messages.fetches += 1,
+                Message::Prepare(_)
+                | Message::Promise(_)
+                | Message::Accept(_)
+                | Message::Accepted(_)
+                | Message::Outbid(_)
+                | Message::Decided(_) => self.messages.succession += 1,
             }
         }
         let mut bytes = self.buffers.pop().unwrap_or_default();

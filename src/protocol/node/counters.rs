@@ -21,6 +21,12 @@ pub struct Counters {
     pub fetches: u64,
     /// Appends refused because they lay too far ahead of the own clock.
     pub ahead_of_clock: u64,
+    /// Appends that came after the epoch was fenced, dropped.
+    pub fenced: u64,
+    /// Epochs that have ended here.
+    pub epoch_changes: u64,
+    /// Own records that a decree made void, issued again.
+    pub reissued: u64,
     /// Messages of another epoch, dropped.
     pub other_epoch: u64,
     /// Appends that concern nobody here, dropped.

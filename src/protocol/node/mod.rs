@@ -8,18 +8,24 @@
 //! Tests of whole nodes are in `tests/protocol_*.rs` and in the simulator.
 
 mod counters;
+mod epochs;
 mod period;
+mod succession;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
 pub use counters::Counters;
+use epochs::HeldBack;
 use period::{Appended, Period};
+use succession::Succession;
 
 use super::agreement::Agreement;
 use super::config::{Membership, NodeConfig};
+use super::decree::Decree;
 use super::evaluation::Evaluation;
-use super::message::{Append, Fetch, Message};
+use super::message::{Append, Message};
 use super::pacing::Pacing;
 use super::read::{Reads, Snapshot};
 use super::stream::Stream;
@@ -44,11 +50,21 @@ pub struct Node {
     reads: Reads,
     agreement: Agreement,
     quarantine: Option<Divergence>,
+    /// The end of the current epoch, as far as it has come.
+    succession: Succession,
+    /// Epochs that have ended and are not yet evaluated here, or not yet flushed by everybody; the oldest first.
+    ended: VecDeque<Period>,
+    /// Every decree installed here, ascending: the chain that is served to whoever is behind.
+    decrees: Vec<Decree>,
+    /// Until this mark has come back the last decree is not durable here: nothing is issued or acknowledged in its epoch.
+    installing: Option<SyncMark>,
+    /// What clients asked for while nothing could be issued, and what a decree has made void.
+    held_back: VecDeque<HeldBack>,
     /// What this step writes to the log, under `mark`.
     log: Vec<LogEntry>,
     mark: SyncMark,
-    /// Requests to peers that go with their next frame.
-    fetches: Vec<(NodeId, Fetch)>,
+    /// What goes with the next frames to peers, or to this node itself.
+    outbox: Vec<(NodeId, Message)>,
     /// The peers that get a frame in this step.
     due: Vec<NodeId>,
     last_step: Monotonic,
@@ -68,11 +84,16 @@ impl Node {
             submissions: Submissions::default(),
             reads: Reads::default(),
             agreement: Agreement::new(config.id, membership.members.len()),
-            period: Period::new(config.id, membership, Hlc::ZERO),
+            period: Period::new(config.id, membership.clone(), Hlc::ZERO),
             quarantine: None,
+            succession: Succession::new(&config, &membership, Monotonic(0)),
+            ended: VecDeque::new(),
+            decrees: Vec::new(),
+            installing: None,
+            held_back: VecDeque::new(),
             log: Vec::new(),
             mark: SyncMark(1),
-            fetches: Vec::new(),
+            outbox: Vec::new(),
             due: Vec::new(),
             last_step: Monotonic(0),
             counters: Counters::default(),
@@ -111,6 +132,7 @@ impl Node {
         }
         self.extend_ceiling(now.wall);
         self.on_time(now);
+        self.succeed(now, effects);
         self.promise_if_due(now);
         self.advance(now, effects);
         self.persist(effects);
@@ -123,6 +145,14 @@ impl Node {
         self.pacing
             .wake_at(self.last_step, profile)
             .min(self.period.wake_at(profile))
+            .min(self.succession.wake_at())
+            .min(
+                self.ended
+                    .iter()
+                    .map(|period| period.wake_at(profile))
+                    .min()
+                    .unwrap_or(Monotonic::NEVER),
+            )
             .min(self.evaluation.retry_at())
     }
 
@@ -141,6 +171,11 @@ impl Node {
         self.period.membership()
     }
 
+    /// Every timestamp of the current epoch is above it; [`Hlc::ZERO`] of the first.
+    pub fn epoch_start(&self) -> Hlc {
+        self.decrees.last().map_or(Hlc::ZERO, |decree| decree.start)
+    }
+
     /// This replica's divergence from a majority, because of which it has stopped serving; absent in a sound one.
     pub fn quarantine(&self) -> Option<&Divergence> {
         self.quarantine.as_ref()
@@ -153,7 +188,11 @@ impl Node {
 
     /// The weight of the records of all streams that this node keeps for who may need them, in bytes.
     pub fn records_bytes_kept(&self) -> usize {
-        self.period.streams().values().map(Stream::bytes).sum()
+        let periods = self.ended.iter().chain([&self.period]);
+        periods
+            .flat_map(|period| period.streams().values())
+            .map(Stream::bytes)
+            .sum()
     }
 
     /// What this node has counted since it started.
@@ -162,23 +201,30 @@ impl Node {
     }
 
     fn on_message(&mut self, now: Now, from: NodeId, message: Message, effects: &mut Vec<Effect>) {
-        let epoch = match &message {
-            Message::Append(append) => append.epoch,
-            Message::Row(row) => row.epoch,
-            Message::Fetch(fetch) => fetch.epoch,
-        };
+        let epoch = message.epoch();
         if epoch != self.membership().epoch {
-            self.counters.other_epoch += 1;
-            tracing::debug!(node = %self.config.id, %from, %epoch, "dropped a message of another epoch");
+            self.on_other_epoch(now, from, message);
             return;
         }
+        self.succession.on_heard(from, now.monotonic);
         match message {
             Message::Append(append) => self.on_append(now, from, append),
             Message::Row(row) => self.on_row(now, row, effects),
             Message::Fetch(fetch) => {
-                self.period.on_fetch(from, &fetch, now.monotonic, &self.config.profile);
+                if self.period.is_open() {
+                    self.period.on_fetch(from, &fetch, now.monotonic, &self.config.profile);
+                } else {
+                    let piece = self.period.piece(&fetch);
+                    self.outbox.extend(piece.map(|append| (from, Message::Append(append))));
+                }
                 self.pacing.hurry(from);
             }
+            Message::Prepare(_)
+            | Message::Promise(_)
+            | Message::Accept(_)
+            | Message::Accepted(_)
+            | Message::Outbid(_)
+            | Message::Decided(_) => self.on_succession(now, from, message),
         }
     }
 
@@ -192,17 +238,23 @@ impl Node {
             self.counters.not_for_us += 1;
             return;
         }
-        if let Err(ahead) = self
-            .clock
-            .observe(append.upto, now.wall, self.config.profile.clock_offset_max)
-        {
+        if let Err(ahead) = self.clock.observe(
+            append.upto,
+            self.latest_wall(now.wall),
+            self.config.profile.clock_offset_max,
+        ) {
             self.counters.ahead_of_clock += 1;
             tracing::warn!(node = %self.config.id, %coordinator, %ahead, "refused an append: check the clocks of both");
             return;
         }
+        let held = self.period.streams()[&coordinator].received();
         match self.period.on_append(from, append, self.mark, now.monotonic) {
             Appended::Gap => self.counters.gaps += 1,
+            Appended::Fenced => self.counters.fenced += 1,
             Appended::Accepted(new) => {
+                if self.period.streams()[&coordinator].received() > held {
+                    self.succession.on_moved(coordinator, now.monotonic);
+                }
                 if !new.is_empty() {
                     self.counters.records_held += new.len() as u64;
                     self.pacing.stay_active(now.monotonic, &self.config.profile);
@@ -229,6 +281,11 @@ impl Node {
         if self.check_not_in_future(row.wanted, now.wall).is_err() {
             row.wanted = Hlc::ZERO;
         }
+        let known = self.period.watermark().matrix().row(row.node);
+        if known.is_none_or(|known| row.evaluated > known.evaluated) {
+            // Who is heard over a third node only; a row that is carried for a dead one says nothing new.
+            self.succession.on_heard(row.node, now.monotonic);
+        }
         let wanted_before = self.period.watermark().matrix().wanted();
         self.period.on_row(&row, now.monotonic, &self.config.profile);
         if row.wanted > wanted_before {
@@ -247,6 +304,10 @@ impl Node {
         if self.period.on_persisted(mark) {
             self.pacing.hurry_all();
         }
+        for ended in &mut self.ended {
+            ended.on_persisted(mark);
+        }
+        self.on_succession_persisted(mark);
         self.raise_positions();
     }
 
@@ -268,13 +329,28 @@ impl Node {
         let answers = self.submissions.on_evaluated(self.config.id, evaluated.settlements);
         effects.extend(answers.map(|(request, reply)| Effect::Reply { request, reply }));
         self.period.drop_through(self.evaluation.evaluated());
+        self.forget_ended();
     }
 
     fn on_submit(&mut self, now: Now, request: RequestId, transaction: Transaction) -> Result<(), Refusal> {
         self.check_serves()?;
-        self.check_coordinates()?;
         self.submissions
-            .check_capacity(self.period.unstable_bytes(), self.period.kept_bytes())?;
+            .check_capacity(self.period.unstable_bytes(), self.own_bytes_kept())?;
+        if !self.is_issuing() {
+            let request = Some(request);
+            return self.hold_back(HeldBack::Transaction { request, transaction });
+        }
+        self.check_coordinates()?;
+        self.issue_record(now, Some(request), transaction)
+    }
+
+    /// The weight of the own records that some member still needs, of all epochs.
+    fn own_bytes_kept(&self) -> usize {
+        let periods = self.ended.iter().chain([&self.period]);
+        periods.map(Period::kept_bytes).sum()
+    }
+
+    fn issue_record(&mut self, now: Now, request: Option<RequestId>, transaction: Transaction) -> Result<(), Refusal> {
         let hlc = self.clock.issue(now.wall).ok_or(Refusal::ClockExhausted)?;
         let record = Arc::new(Record { hlc, transaction });
         self.period.issue(Some(&record), hlc, self.mark);
@@ -284,7 +360,9 @@ impl Node {
             coordinator,
             records: vec![record],
         });
-        self.submissions.wait(hlc, request);
+        if let Some(request) = request {
+            self.submissions.wait(hlc, request);
+        }
         self.counters.submitted += 1;
         self.want(hlc, now);
         self.pacing.hurry_all();
@@ -310,13 +388,14 @@ impl Node {
                 let oldest = now.wall.unix_millis().saturating_sub(age.as_millis() as u64);
                 (Hlc::from_unix_millis(oldest), Snapshot::Latest)
             }
+            ReadMode::Strict if !self.is_issuing() => return self.hold_back(HeldBack::Strict { request, query }),
             ReadMode::Strict => {
                 self.check_coordinates()?;
                 let promise = self.clock.issue(now.wall).ok_or(Refusal::ClockExhausted)?;
                 self.period.issue(None, promise, self.mark);
                 self.raise_positions();
                 self.pacing.hurry_all();
-                (promise, Snapshot::AtBound)
+                (promise, Snapshot::AtPromise)
             }
         };
         if bound > evaluated {
@@ -370,7 +449,8 @@ impl Node {
     }
 
     fn raise_positions(&mut self) {
-        if self.period.raise_positions(self.clock.ceiling()) {
+        // Invariant I-13: who acknowledges in an epoch holds the whole history below its start.
+        if self.is_installed() && self.period.raise_positions(self.clock.ceiling()) {
             self.pacing.hurry_all();
         }
     }
@@ -387,19 +467,23 @@ impl Node {
     }
 
     fn on_time(&mut self, now: Now) {
-        let asked_before = self.fetches.len();
         self.due.clear();
-        self.period
-            .on_time(now.monotonic, &self.config.profile, &mut self.due, &mut self.fetches);
-        self.counters.retransmissions += self.due.len() as u64;
-        self.counters.fetches += (self.fetches.len() - asked_before) as u64;
-        for peer in self
-            .due
-            .drain(..)
-            .chain(self.fetches[asked_before..].iter().map(|(peer, _)| *peer))
-        {
-            self.pacing.hurry(peer);
+        let mut fetches = Vec::new();
+        for period in self.ended.iter_mut().chain([&mut self.period]) {
+            period.on_time(now.monotonic, &self.config.profile, &mut self.due, &mut fetches);
         }
+        self.counters.retransmissions += self.due.len() as u64;
+        self.counters.fetches += fetches.len() as u64;
+        self.due.drain(..).for_each(|peer| self.pacing.hurry(peer));
+        for (peer, fetch) in fetches {
+            self.say(peer, Message::Fetch(fetch));
+        }
+    }
+
+    /// Puts a message into the next frame to `peer`, which leaves soon.
+    fn say(&mut self, peer: NodeId, message: Message) {
+        self.outbox.push((peer, message));
+        self.pacing.hurry(peer);
     }
 
     /// Picks the peers that get a frame in this step, and makes the promise that it carries.
@@ -413,6 +497,7 @@ impl Node {
         let is_due = !self.due.is_empty() || is_awaited && self.pacing.is_alone();
         if self.period.promised().is_some()
             && is_due
+            && self.is_issuing()
             && let Some(promise) = self.clock.issue(now.wall)
         {
             self.period.issue(None, promise, self.mark);
@@ -423,13 +508,13 @@ impl Node {
     /// Follows the watermark: hands the executor what is final, and gives reads their snapshots.
     fn advance(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.period.advance(now.monotonic);
+        for ended in &mut self.ended {
+            ended.advance(now.monotonic);
+        }
         if self.quarantine.is_some() || !self.membership().is_member(self.config.id) {
             return;
         }
-        if let Some(batch) = self
-            .evaluation
-            .next_batch(self.watermark(), self.period.streams(), now.monotonic)
-        {
+        if let Some(batch) = self.next_batch(now.monotonic) {
             effects.push(Effect::Evaluate(batch));
         }
         let evaluated = self.evaluated();
@@ -456,13 +541,8 @@ impl Node {
         let due = std::mem::take(&mut self.due);
         for &peer in &due {
             let mut messages = Vec::with_capacity(2);
-            self.fetches.retain(|(asked, fetch)| {
-                let is_for_peer = *asked == peer;
-                if is_for_peer {
-                    messages.push(Message::Fetch(fetch.clone()));
-                }
-                !is_for_peer
-            });
+            let for_peer = self.outbox.extract_if(.., |(to, _)| *to == peer);
+            messages.extend(for_peer.map(|(_, message)| message));
             if self
                 .period
                 .messages_for(peer, now.monotonic, &self.config.profile, &mut messages)

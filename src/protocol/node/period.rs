@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::super::SyncMark;
 use super::super::catchup::{Ask, Lag, Relays};
 use super::super::config::{Membership, Profile};
+use super::super::decree::Decree;
 use super::super::delay::Delay;
 use super::super::message::{Append, Fetch, Message};
 use super::super::replication::Replication;
@@ -37,11 +38,27 @@ pub(super) struct Period {
     relays: Relays,
     /// Rows or positions have changed since the watermark was last computed.
     is_changed: bool,
+    stage: Stage,
+}
+
+/// How far the epoch has come at this node.
+#[derive(Clone, Debug)]
+enum Stage {
+    /// Records come in and are acknowledged.
+    Open,
+    /// Nothing comes in, and the row stays as it is.
+    Fenced,
+    /// The same, but for what is missing up to this decree's cut: it is asked for, so that the decree can be accepted.
+    Filling(Decree),
+    /// It has ended with this decree; what is missing up to its cut is asked for.
+    Ended(Decree),
 }
 
 /// What became of an append.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Appended {
+    /// The epoch is fenced here.
+    Fenced,
     /// It joined on. These records are new and must be persisted; none for a promise, or for what was held already.
     Accepted(Vec<Arc<Record>>),
     /// Records before it are missing.
@@ -66,8 +83,85 @@ impl Period {
                 .collect(),
             relays: Relays::default(),
             is_changed: false,
+            stage: Stage::Open,
             membership,
         }
+    }
+
+    /// Nothing more is taken in or acknowledged. Has no effect once the epoch has ended.
+    pub(super) fn fence(&mut self) {
+        if let Stage::Open = self.stage {
+            self.stage = Stage::Fenced;
+            self.lags.values_mut().for_each(Lag::forget);
+        }
+    }
+
+    /// What is missing up to the cut of `decree` is taken in after all, and asked for.
+    pub(super) fn fill(&mut self, decree: &Decree) {
+        match &self.stage {
+            Stage::Filling(filling) if filling == decree => {}
+            Stage::Open | Stage::Fenced | Stage::Filling(_) => {
+                self.stage = Stage::Filling(decree.clone());
+                self.lags.values_mut().for_each(Lag::forget);
+                self.is_changed = true;
+            }
+            Stage::Ended(_) => {}
+        }
+    }
+
+    /// The epoch has ended with `decree`. *Gives* the own records that are void.
+    pub(super) fn end(&mut self, decree: &Decree) -> Vec<Arc<Record>> {
+        self.stage = Stage::Ended(decree.clone());
+        self.lags.values_mut().for_each(Lag::forget);
+        self.is_changed = true;
+        let mut void = Vec::new();
+        for (coordinator, stream) in &mut self.streams {
+            let dropped = stream.truncate(decree.cut_of(*coordinator));
+            if *coordinator == self.own {
+                void = dropped;
+            }
+        }
+        void
+    }
+
+    /// The decree that has ended the epoch.
+    pub(super) fn ended_by(&self) -> Option<&Decree> {
+        match &self.stage {
+            Stage::Ended(decree) => Some(decree),
+            Stage::Open | Stage::Fenced | Stage::Filling(_) => None,
+        }
+    }
+
+    /// Whether the streams are durably held here up to the cut of `decree`.
+    pub(super) fn holds(&self, decree: &Decree) -> bool {
+        let mut cut = decree.cut.iter();
+        cut.all(|(coordinator, cut)| {
+            self.streams
+                .get(coordinator)
+                .is_some_and(|stream| stream.durable() >= *cut)
+        })
+    }
+
+    /// How far every stream is durably held.
+    pub(super) fn durable_positions(&self) -> Vec<(NodeId, Hlc)> {
+        self.streams
+            .iter()
+            .map(|(coordinator, stream)| (*coordinator, stream.durable()))
+            .collect()
+    }
+
+    /// A piece of a stream for who lacks it, in an epoch in which nothing is sent any more.
+    pub(super) fn piece(&self, fetch: &Fetch) -> Option<Append> {
+        Some(
+            self.streams
+                .get(&fetch.coordinator)?
+                .piece(fetch.after, APPEND_BYTES_MAX),
+        )
+    }
+
+    /// Whether the epoch is open here.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Open)
     }
 
     pub(super) fn membership(&self) -> &Membership {
@@ -106,8 +200,20 @@ impl Period {
     }
 
     /// *Given* an append of this epoch and of another coordinator's stream.
-    pub(super) fn on_append(&mut self, from: NodeId, append: Append, mark: SyncMark, now: Monotonic) -> Appended {
+    pub(super) fn on_append(&mut self, from: NodeId, mut append: Append, mark: SyncMark, now: Monotonic) -> Appended {
         let coordinator = append.coordinator;
+        match &self.stage {
+            Stage::Open => {}
+            Stage::Fenced => return Appended::Fenced,
+            Stage::Filling(decree) | Stage::Ended(decree) => {
+                let cut = decree.cut_of(coordinator);
+                append.records.retain(|record| record.hlc <= cut);
+                append.upto = append.upto.min(cut);
+                if append.prev > append.upto {
+                    return Appended::Fenced;
+                }
+            }
+        }
         let stream = self
             .streams
             .get_mut(&coordinator)
@@ -165,7 +271,7 @@ impl Period {
     ///
     /// *Gives* whether somebody who waits may learn from the row that a position has passed what he waits for.
     pub(super) fn raise_positions(&mut self, ceiling: Hlc) -> bool {
-        if !self.membership.is_member(self.own) {
+        if !self.membership.is_member(self.own) || !self.is_open() {
             return false;
         }
         let wanted = self.watermark.matrix().wanted();
@@ -199,13 +305,14 @@ impl Period {
             return false;
         }
         for (coordinator, lag) in &mut self.lags {
-            lag.on_progress(
-                self.watermark.furthest(*coordinator),
-                self.streams[coordinator].received(),
-                now,
-            );
+            let furthest = match &self.stage {
+                Stage::Open => self.watermark.furthest(*coordinator),
+                Stage::Fenced => Hlc::ZERO,
+                Stage::Filling(decree) | Stage::Ended(decree) => decree.cut_of(*coordinator),
+            };
+            lag.on_progress(furthest, self.streams[coordinator].received(), now);
         }
-        self.watermark.advance()
+        self.is_open() && self.watermark.advance()
     }
 
     /// Drops the records at or below `through` that every member has flushed.
@@ -224,8 +331,9 @@ impl Period {
         hurry: &mut Vec<NodeId>,
         fetches: &mut Vec<(NodeId, Fetch)>,
     ) {
+        let is_open = self.is_open();
         for (peer, replication) in &mut self.replication {
-            if replication.on_time(now, profile) {
+            if is_open && replication.on_time(now, profile) {
                 hurry.push(*peer);
             }
         }
@@ -238,13 +346,17 @@ impl Period {
             let asked = match ask {
                 Ask::Node(node) => Some(node),
                 Ask::Holder(turn) => {
-                    let mut holders = self.watermark.holders(*coordinator, after);
+                    // At the end of an epoch rows stand still, and whoever has voted for the cut holds everything up to it.
+                    let mut holders = match is_open {
+                        true => self.watermark.holders(*coordinator, after),
+                        false => self.membership.members.clone(),
+                    };
                     holders.retain(|holder| *holder != self.own);
                     (!holders.is_empty()).then(|| holders[turn % holders.len()])
                 }
             };
             let Some(asked) = asked else { continue };
-            if asked != *coordinator {
+            if asked != *coordinator && is_open {
                 lag.on_relay_asked(asked, now, profile);
             }
             fetches.push((
@@ -260,7 +372,12 @@ impl Period {
 
     /// When [`Period::on_time`] may next have something to do.
     pub(super) fn wake_at(&self, profile: &Profile) -> Monotonic {
-        let retransmit = self.replication.values().map(Replication::retransmit_at).min();
+        let retransmit = self
+            .replication
+            .values()
+            .map(Replication::retransmit_at)
+            .filter(|_| self.is_open())
+            .min();
         let lags = self
             .lags
             .iter()

@@ -1,0 +1,176 @@
+//! Who is alive, as far as one node can tell, and when to propose another epoch because of it.
+//!
+//! Realises suspicion and return of section 3.6 of the design. There are two signs of life. A node is *heard* when a message of
+//! it comes that belongs to the current epoch. A coordinator also *moves*: its stream grows. One that does not move holds
+//! everybody's watermark back and is proposed out, whatever else is heard of it; a member that is heard again is proposed
+//! back in. It only ever guesses: a wrong guess costs an epoch change and nothing else.
+
+use std::collections::BTreeMap;
+
+use super::config::{Membership, Profile};
+use crate::id::NodeId;
+use crate::quorum::majority;
+use crate::time::Monotonic;
+
+/// When each node last gave a sign of life.
+#[derive(Clone, Debug)]
+pub(crate) struct Detector {
+    own: NodeId,
+    signs: BTreeMap<NodeId, Signs>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Signs {
+    heard_at: Monotonic,
+    moved_at: Monotonic,
+}
+
+impl Detector {
+    /// Everybody has just been heard and has moved.
+    pub(crate) fn new(own: NodeId, membership: &Membership, now: Monotonic) -> Self {
+        let signs = Signs {
+            heard_at: now,
+            moved_at: now,
+        };
+        Self {
+            own,
+            signs: membership.peers_of(own).into_iter().map(|peer| (peer, signs)).collect(),
+        }
+    }
+
+    /// The same in the next epoch. Who coordinates in it was alive when it was decided, and has had no time yet to move; of the
+    /// others nothing new is known.
+    pub(crate) fn succeed(&self, membership: &Membership, now: Monotonic) -> Self {
+        let mut next = Self::new(self.own, membership, now);
+        for (node, signs) in &mut next.signs {
+            if let Some(known) = self.signs.get(node).filter(|_| !membership.is_coordinator(*node)) {
+                *signs = *known;
+            }
+        }
+        next
+    }
+
+    /// A message of `node` has come that belongs to the current epoch.
+    pub(crate) fn on_heard(&mut self, node: NodeId, now: Monotonic) {
+        if let Some(signs) = self.signs.get_mut(&node) {
+            signs.heard_at = now;
+        }
+    }
+
+    /// The stream of `node` has grown, by whatever way that came.
+    pub(crate) fn on_moved(&mut self, node: NodeId, now: Monotonic) {
+        if let Some(signs) = self.signs.get_mut(&node) {
+            *signs = Signs {
+                heard_at: now,
+                moved_at: now,
+            };
+        }
+    }
+
+    /// Whether `node` was heard of late; the own node always is.
+    pub(crate) fn is_live(&self, node: NodeId, now: Monotonic, profile: &Profile) -> bool {
+        let heard = |signs: &Signs| now.since(signs.heard_at) < profile.suspect_after;
+        node == self.own || self.signs.get(&node).is_some_and(heard)
+    }
+
+    /// The members that should coordinate next, if that is another set than now.
+    ///
+    /// *Given* whether the epoch is fenced here: then no stream grows, and to be heard is enough.
+    ///
+    /// *Gives* none as well when these are no majority: then nothing can be decided, and it is not for this node to say
+    /// who is cut off from whom.
+    pub(crate) fn wish(
+        &self,
+        membership: &Membership,
+        is_fenced: bool,
+        now: Monotonic,
+        profile: &Profile,
+    ) -> Option<Vec<NodeId>> {
+        let is_wanted = |node: &NodeId| {
+            let Some(signs) = self.signs.get(node) else {
+                return *node == self.own;
+            };
+            let (silent_for, patience) = if !membership.is_coordinator(*node) {
+                // Who is out must be heard for sure before he is let in again, or he would go in and out.
+                (now.since(signs.heard_at), profile.suspect_after / 2)
+            } else if is_fenced {
+                (now.since(signs.heard_at), profile.suspect_after)
+            } else {
+                (now.since(signs.moved_at), profile.suspect_after)
+            };
+            silent_for < patience
+        };
+        let wish: Vec<NodeId> = membership.members.iter().copied().filter(is_wanted).collect();
+        let is_majority = wish.len() >= majority(membership.members.len());
+        (is_majority && wish != membership.coordinators).then_some(wish)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::node;
+    use super::*;
+    use crate::id::Epoch;
+
+    fn at(ms: u64) -> Monotonic {
+        Monotonic(ms * 1000)
+    }
+
+    fn membership(coordinators: &[u32]) -> Membership {
+        let coordinators = coordinators.iter().copied().map(node);
+        Membership::new(Epoch::FIRST, (1..=5).map(node), coordinators).unwrap()
+    }
+
+    /// A detector of node 1 at 3 s, at which nodes 2 and 3 have just moved, 4 was just heard, and 5 is silent.
+    fn detector() -> Detector {
+        let mut detector = Detector::new(node(1), &membership(&[1, 2, 3, 4, 5]), at(0));
+        detector.on_moved(node(2), at(3000));
+        detector.on_moved(node(3), at(3000));
+        detector.on_heard(node(4), at(3000));
+        detector
+    }
+
+    #[test]
+    fn a_coordinator_that_is_heard_but_does_not_move_is_suspected_unless_the_epoch_is_fenced() {
+        let (detector, all, profile) = (detector(), membership(&[1, 2, 3, 4, 5]), Profile::wan());
+        assert_eq!(
+            detector.wish(&all, false, at(1999), &profile),
+            None,
+            "everybody moved a while ago"
+        );
+        assert_eq!(
+            detector.wish(&all, false, at(3000), &profile),
+            Some([1, 2, 3].map(node).to_vec())
+        );
+        assert_eq!(
+            detector.wish(&all, true, at(3000), &profile),
+            Some([1, 2, 3, 4].map(node).to_vec())
+        );
+        assert_eq!(
+            detector.wish(&all, false, at(9000), &profile),
+            None,
+            "one node is no majority"
+        );
+    }
+
+    #[test]
+    fn a_member_that_is_heard_is_let_in_and_one_that_died_stays_out_in_the_next_epoch() {
+        let (detector, profile) = (detector(), Profile::wan());
+        let next = membership(&[1, 2, 3]);
+        let mut detector = detector.succeed(&next, at(3500));
+        assert_eq!(
+            detector.wish(&next, false, at(3500), &profile),
+            Some([1, 2, 3, 4].map(node).to_vec())
+        );
+        assert_eq!(
+            detector.wish(&next, false, at(4100), &profile),
+            None,
+            "node 4 was heard too long ago"
+        );
+        detector.on_heard(node(5), at(4100));
+        assert_eq!(
+            detector.wish(&next, false, at(4100), &profile),
+            Some([1, 2, 3, 5].map(node).to_vec())
+        );
+    }
+}

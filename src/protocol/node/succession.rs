@@ -1,0 +1,271 @@
+//! The end of the epoch, as one node takes part in it: it suspects, proposes, fences, answers and votes.
+//!
+//! Realises sections 3.5 and 3.6 of the design by routing between the acceptor, the proposer and the detector. Nothing is said before
+//! it is durable: answers and votes wait here for their sync marks. What a decree does to the streams is not decided here: `Node`
+//! installs it.
+
+use std::collections::VecDeque;
+
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::super::SyncMark;
+use super::super::acceptor::{Acceptor, Outbid};
+use super::super::config::{Membership, NodeConfig, Profile};
+use super::super::decree::{Ballot, Decree};
+use super::super::detector::Detector;
+use super::super::message::{self, Accept, Accepted, Message, Prepare, Promise};
+use super::super::proposer::{Answer, Goal, Proposal, Proposer};
+use crate::id::NodeId;
+use crate::time::{Hlc, Monotonic};
+
+/// One node's part in ending one epoch.
+#[derive(Clone, Debug)]
+pub(super) struct Succession {
+    own: NodeId,
+    /// The epoch that may end, and who decides on it.
+    ending: Membership,
+    acceptor: Acceptor,
+    proposer: Proposer,
+    detector: Detector,
+    /// What may be said once the mark has come back.
+    held: VecDeque<(SyncMark, NodeId, Held)>,
+    /// The decree that this node is to vote for once it holds the streams up to its cut.
+    asked: Option<(Ballot, Decree)>,
+    /// When to look next whether the epoch should end.
+    look_at: Monotonic,
+    /// The next attempt is made then, if the epoch should still end; [`Monotonic::NEVER`] if it should not.
+    try_at: Monotonic,
+    /// The proposal is said again then to whom has not answered.
+    say_at: Monotonic,
+    random: Xoshiro256PlusPlus,
+}
+
+/// What waits to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Promise(Ballot),
+    Accepted(Ballot),
+}
+
+impl Succession {
+    pub(super) fn new(config: &NodeConfig, ending: &Membership, now: Monotonic) -> Self {
+        Self::with(config, ending, Detector::new(config.id, ending, now))
+    }
+
+    /// The same for the epoch that follows.
+    pub(super) fn succeed(&self, config: &NodeConfig, ending: &Membership, now: Monotonic) -> Self {
+        Self::with(config, ending, self.detector.succeed(ending, now))
+    }
+
+    fn with(config: &NodeConfig, ending: &Membership, detector: Detector) -> Self {
+        // Every node and epoch draws its own back-off; the seed is all that tells runs apart.
+        let seed = config.seed ^ u64::from(config.id.number()).rotate_left(32) ^ ending.epoch.number();
+        Self {
+            own: config.id,
+            ending: ending.clone(),
+            acceptor: Acceptor::new(),
+            proposer: Proposer::new(config.id),
+            detector,
+            held: VecDeque::new(),
+            asked: None,
+            look_at: Monotonic(0),
+            try_at: Monotonic::NEVER,
+            say_at: Monotonic::NEVER,
+            random: Xoshiro256PlusPlus::seed_from_u64(seed),
+        }
+    }
+
+    /// Whether the epoch is fenced here: nothing more is issued or acknowledged in it.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.acceptor.is_fenced()
+    }
+
+    /// What must be durable of this node's vote.
+    pub(super) fn acceptor(&self) -> &Acceptor {
+        &self.acceptor
+    }
+
+    /// The decree whose cut must be reached before this node can vote.
+    pub(super) fn asked(&self) -> Option<&Decree> {
+        self.asked.as_ref().map(|(_, decree)| decree)
+    }
+
+    /// The stream of `node` has grown.
+    pub(super) fn on_moved(&mut self, node: NodeId, now: Monotonic) {
+        self.detector.on_moved(node, now);
+    }
+
+    /// A message of `node` has come.
+    pub(super) fn on_heard(&mut self, node: NodeId, now: Monotonic) {
+        self.detector.on_heard(node, now);
+    }
+
+    /// *Gives* whether the promise is new and must be persisted under `mark`; the answer follows by itself. Otherwise `said` holds
+    /// why not.
+    pub(super) fn on_prepare(&mut self, ballot: Ballot, mark: SyncMark, said: &mut Vec<(NodeId, Message)>) -> bool {
+        self.proposer.on_ballot(ballot);
+        match self.acceptor.prepare(ballot) {
+            Err(outbid) => {
+                said.push(self.outbid(ballot, outbid));
+                false
+            }
+            Ok(()) => {
+                self.held.push_back((mark, ballot.proposer, Held::Promise(ballot)));
+                true
+            }
+        }
+    }
+
+    pub(super) fn on_promise(&mut self, from: NodeId, promise: Promise, now: Monotonic, profile: &Profile) {
+        let patience = profile.suspect_after * 2;
+        self.proposer
+            .on_answer(from, promise.ballot, promise.answer, &self.ending, now, patience);
+        self.say_at = now;
+    }
+
+    /// Notes a decree to vote for; [`Succession::vote`] does it once the streams are held.
+    pub(super) fn on_accept(&mut self, accept: Accept, said: &mut Vec<(NodeId, Message)>) {
+        self.proposer.on_ballot(accept.ballot);
+        match self.acceptor.check_ballot(accept.ballot) {
+            Err(outbid) => said.push(self.outbid(accept.ballot, outbid)),
+            Ok(()) => self.asked = Some((accept.ballot, accept.decree)),
+        }
+    }
+
+    /// Votes for the decree that was asked for. *Given* that the streams up to its cut are durably held here, and that the vote is
+    /// persisted under `mark`. *Gives* whether there was one to vote for.
+    pub(super) fn vote(&mut self, mark: SyncMark) -> bool {
+        let Some((ballot, decree)) = self.asked.take() else {
+            return false;
+        };
+        if self.acceptor.accept(ballot, decree).is_err() {
+            return false;
+        }
+        self.held.push_back((mark, ballot.proposer, Held::Accepted(ballot)));
+        true
+    }
+
+    /// *Gives* the decree once a majority has voted for it.
+    pub(super) fn on_accepted(&mut self, from: NodeId, accepted: &Accepted) -> Option<Decree> {
+        self.proposer.on_vote(from, accepted.ballot, &self.ending)
+    }
+
+    pub(super) fn on_outbid(&mut self, outbid: &message::Outbid) {
+        self.proposer.on_ballot(outbid.ballot);
+    }
+
+    /// Everything up to `mark` is durable: adds what may be said now. `answer` says how far this node is.
+    pub(super) fn on_persisted(
+        &mut self,
+        mark: SyncMark,
+        answer: impl Fn() -> (Vec<(NodeId, Hlc)>, Hlc),
+        said: &mut Vec<(NodeId, Message)>,
+    ) {
+        let epoch = self.ending.epoch;
+        while let Some((_, to, held)) = self.held.pop_front_if(|(held, ..)| *held <= mark) {
+            said.push((
+                to,
+                match held {
+                    // A higher ballot may have been promised since; the promise of the lower one still holds, as far as it goes.
+                    Held::Promise(ballot) => {
+                        let (positions, clock) = answer();
+                        let answer = Answer {
+                            positions,
+                            clock,
+                            accepted: self.acceptor.accepted.clone(),
+                        };
+                        Message::Promise(Promise { epoch, ballot, answer })
+                    }
+                    Held::Accepted(ballot) => Message::Accepted(Accepted { epoch, ballot }),
+                },
+            ));
+        }
+    }
+
+    /// What has come due: begins an attempt if the epoch should end, and says again what was not answered.
+    pub(super) fn on_time(&mut self, now: Monotonic, profile: &Profile, said: &mut Vec<(NodeId, Message)>) {
+        if !self.ending.is_member(self.own) {
+            return;
+        }
+        self.proposer.on_time(now);
+        if !self.proposer.is_busy() && now >= self.look_at.min(self.try_at) {
+            self.look(now, profile);
+        }
+        let Some(proposal) = self.proposer.proposal().filter(|_| now >= self.say_at) else {
+            return;
+        };
+        self.say_at = now.plus(profile.retransmit_min.max(profile.active_tick * 4));
+        for member in self
+            .ending
+            .members
+            .iter()
+            .filter(|member| self.proposer.awaits(**member))
+        {
+            let epoch = self.ending.epoch;
+            let message = match &proposal {
+                Proposal::Prepare(ballot) => Message::Prepare(Prepare { epoch, ballot: *ballot }),
+                Proposal::Accept(ballot, decree) => Message::Accept(Accept {
+                    ballot: *ballot,
+                    decree: decree.clone(),
+                }),
+            };
+            said.push((*member, message));
+        }
+    }
+
+    /// Looks whether the epoch should end, and begins an attempt once that has been so for this node's turn.
+    fn look(&mut self, now: Monotonic, profile: &Profile) {
+        self.look_at = now.plus(profile.idle_tick);
+        match self.wish(now, profile) {
+            None => self.try_at = Monotonic::NEVER,
+            Some(_) if self.try_at == Monotonic::NEVER => self.try_at = now.plus(self.back_off(now, profile)),
+            Some(coordinators) if now >= self.try_at => {
+                let goal = Goal {
+                    members: self.ending.members.clone(),
+                    coordinators,
+                };
+                self.proposer.begin(goal, now, profile.suspect_after * 2);
+                self.try_at = now.plus(profile.suspect_after * 2 + self.back_off(now, profile));
+                self.say_at = now;
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// When [`Succession::on_time`] may next have something to do.
+    pub(super) fn wake_at(&self) -> Monotonic {
+        if !self.ending.is_member(self.own) {
+            return Monotonic::NEVER;
+        }
+        if self.proposer.is_busy() {
+            self.say_at.min(self.proposer.give_up_at())
+        } else {
+            self.look_at.min(self.try_at)
+        }
+    }
+
+    /// Who should coordinate next, if the epoch should end: because others are alive than it says, or because it is fenced.
+    fn wish(&self, now: Monotonic, profile: &Profile) -> Option<Vec<NodeId>> {
+        let wish = self.detector.wish(&self.ending, self.is_fenced(), now, profile);
+        wish.or_else(|| self.is_fenced().then(|| self.ending.coordinators.clone()))
+    }
+
+    /// How long to wait before an attempt: the lowest live node goes first, and chance tells the rest apart.
+    fn back_off(&mut self, now: Monotonic, profile: &Profile) -> std::time::Duration {
+        let is_before = |member: &&NodeId| **member < self.own && self.detector.is_live(**member, now, profile);
+        let rank = self.ending.members.iter().filter(is_before).count() as u32;
+        let turn = profile.suspect_after / 2;
+        turn * rank + turn.mul_f64(self.random.random_range(0.0..0.25))
+    }
+
+    fn outbid(&self, ballot: Ballot, outbid: Outbid) -> (NodeId, Message) {
+        (
+            ballot.proposer,
+            Message::Outbid(message::Outbid {
+                epoch: self.ending.epoch,
+                ballot: outbid.0,
+            }),
+        )
+    }
+}

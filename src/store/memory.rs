@@ -1,6 +1,7 @@
-//! The store in memory: a tree of version chains, and a log that can lose its tail.
+//! The store in memory: a tree of version chains, and a log that can lose its tail. Tests: here and in `tests/store/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::ops::Bound;
 
 use super::{Log, Versioned, Versions};
@@ -8,10 +9,15 @@ use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
 
-/// Versions in memory: for each key its versions, ascending. A read costs a look-up in a tree and in a short list.
+/// Versions in memory: for each key its versions, ascending.
+///
+/// *Cost*: a read is a look-up in a tree and in a short list; collecting looks only at keys that were written over or deleted.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryVersions {
     chains: BTreeMap<Key, Chain>,
+    /// By second of their timestamps, the keys whose versions covered an older one or deleted: when the bound passes such a
+    /// second, there is something to collect in their chains. A key may stand in one second more than once.
+    covering: BTreeMap<u64, Vec<Key>>,
     evaluated: Hlc,
     oldest: Hlc,
 }
@@ -54,11 +60,26 @@ impl Versions for MemoryVersions {
 
     fn put(&mut self, key: Key, at: Timestamp, value: Option<Value>) {
         let oldest = self.oldest;
-        let chain = self.chains.entry(key).or_default();
-        assert!(
-            chain.last().is_none_or(|(last, _)| *last < at),
-            "a version at {at} below the last one of its key"
-        );
+        // Most keys have one version for most of the time.
+        let chain = self
+            .chains
+            .entry(key.clone())
+            .or_insert_with(|| Chain::with_capacity(1));
+        let second = second_of(at.hlc);
+        let is_noted = match &chain[..] {
+            [] => value.is_some(),
+            [.., (last, written)] => {
+                assert!(
+                    *last < at,
+                    "{key} has a version at {last}, so none can be written at {at}"
+                );
+                // The last version is noted itself if it deleted or covered one.
+                second_of(last.hlc) == second && (chain.len() > 1 || written.is_none())
+            }
+        };
+        if !is_noted {
+            self.covering.entry(second).or_default().push(key);
+        }
         if chain.len() == chain.capacity() {
             // Only then, so that a hot key's chain is not moved with every write.
             prune(chain, oldest);
@@ -88,11 +109,31 @@ impl Versions for MemoryVersions {
             return;
         }
         self.oldest = oldest;
-        self.chains.retain(|_, chain| {
-            prune(chain, oldest);
-            let is_gone = matches!(&chain[..], [(deleted, None)] if deleted.hlc <= oldest);
-            !is_gone
-        });
+        // The second of the bound is not over: its keys are looked at again.
+        let later = self.covering.split_off(&second_of(oldest));
+        let passed = std::mem::replace(&mut self.covering, later);
+        for key in passed.into_values().flatten() {
+            collect_chain(&mut self.chains, &key, oldest);
+        }
+        if let Some(keys) = self.covering.get(&second_of(oldest)) {
+            for key in keys {
+                collect_chain(&mut self.chains, key, oldest);
+            }
+        }
+    }
+}
+
+/// Which second, of 1,024 ms, a time lies in.
+fn second_of(hlc: Hlc) -> u64 {
+    hlc.unix_millis() >> 10
+}
+
+/// Drops what is covered at `oldest` from the chain of `key`, and the chain if what is left is a deletion that nobody looks behind.
+fn collect_chain(chains: &mut BTreeMap<Key, Chain>, key: &Key, oldest: Hlc) {
+    let Some(chain) = chains.get_mut(key) else { return };
+    prune(chain, oldest);
+    if matches!(&chain[..], [(deleted, None)] if deleted.hlc <= oldest) {
+        chains.remove(key);
     }
 }
 
@@ -121,15 +162,17 @@ fn prune(chain: &mut Chain, oldest: Hlc) {
 /// A log in memory: a simulated crash keeps the durable part.
 #[derive(Clone, Debug)]
 pub struct MemoryLog<E> {
-    entries: Vec<E>,
-    durable: usize,
+    entries: VecDeque<E>,
+    /// The number of the first entry that is kept.
+    first: u64,
+    durable: u64,
 }
 
 impl<E> MemoryLog<E> {
     /// The log after a crash: what was not durable is gone.
     #[must_use]
     pub fn crashed(mut self) -> Self {
-        self.entries.truncate(self.durable);
+        self.entries.truncate((self.durable - self.first) as usize);
         self
     }
 }
@@ -137,122 +180,90 @@ impl<E> MemoryLog<E> {
 impl<E> Default for MemoryLog<E> {
     fn default() -> Self {
         Self {
-            entries: Vec::new(),
+            entries: VecDeque::new(),
+            first: 0,
             durable: 0,
         }
     }
 }
 
-impl<E> Log for MemoryLog<E> {
+impl<E: Clone> Log for MemoryLog<E> {
     type Entry = E;
+    type Error = Infallible;
 
-    fn append(&mut self, entry: E) {
-        self.entries.push(entry);
+    fn append(&mut self, entry: E) -> Result<u64, Infallible> {
+        self.entries.push_back(entry);
+        Ok(self.first + self.entries.len() as u64)
     }
 
-    fn sync(&mut self) -> usize {
-        self.durable = self.entries.len();
+    fn sync(&mut self) -> Result<u64, Infallible> {
+        self.durable = self.first + self.entries.len() as u64;
+        Ok(self.durable)
+    }
+
+    fn durable(&self) -> u64 {
         self.durable
     }
 
-    fn durable(&self) -> &[E] {
-        &self.entries[..self.durable]
+    fn read(&self, from: u64, limit: usize) -> Result<Vec<E>, Infallible> {
+        let skipped = from.max(self.first) - self.first;
+        let kept = (self.durable - self.first).saturating_sub(skipped);
+        let entries = self.entries.iter().skip(skipped as usize).take(kept as usize);
+        Ok(entries.take(limit).cloned().collect())
+    }
+
+    fn drop_below(&mut self, first: u64) -> Result<(), Infallible> {
+        assert!(
+            first <= self.durable,
+            "entries up to {first} are to be dropped, but only {} are durable",
+            self.durable
+        );
+        if first > self.first {
+            self.entries.drain(..(first - self.first) as usize);
+            self.first = first;
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
     use super::*;
     use crate::id::NodeId;
 
-    fn at(place: u64) -> Timestamp {
+    fn at_second(second: u64, count: u64) -> Timestamp {
         Timestamp {
-            hlc: Hlc::from_bits(place),
+            hlc: Hlc::from_bits((second << 32) + count),
             node: NodeId::new(1),
         }
     }
 
-    #[derive(Clone, Debug)]
-    enum Step {
-        Put(u8, Option<u8>),
-        Collect(u64),
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let put = (0..6_u8, proptest::option::of(any::<u8>())).prop_map(|(key, value)| Step::Put(key, value));
-        let collect = (0..4_u64).prop_map(Step::Collect);
-        proptest::collection::vec(prop_oneof![8 => put, 1 => collect], 0..60)
-    }
-
-    fn key(number: u8) -> Key {
-        Key::new(vec![number])
-    }
-
-    proptest! {
-        /// Every kept snapshot reads as a plain map that was copied at that moment.
-        #[test]
-        fn every_kept_snapshot_reads_as_a_copy_of_a_plain_map(steps in steps()) {
-            let mut versions = MemoryVersions::default();
-            let mut snapshots = vec![BTreeMap::new()];
-            for step in steps {
-                match step {
-                    Step::Put(number, value) => {
-                        let place = snapshots.len() as u64;
-                        versions.put(key(number), at(place), value.map(|value| Value::new(vec![value])));
-                        let mut next = snapshots.last().unwrap().clone();
-                        match value {
-                            Some(value) => next.insert(key(number), Value::new(vec![value])),
-                            None => next.remove(&key(number)),
-                        };
-                        snapshots.push(next);
-                    }
-                    Step::Collect(back) => versions.collect(Hlc::from_bits((snapshots.len() as u64 - 1).saturating_sub(back))),
-                }
-            }
-            let all = KeyRange::from(Key::default());
-            for (place, snapshot) in snapshots.iter().enumerate().skip(versions.oldest().bits() as usize) {
-                let timestamp = Timestamp::last_at(Hlc::from_bits(place as u64));
-                for number in 0..6 {
-                    let found = versions.get(&key(number), timestamp).map(|versioned| versioned.value);
-                    prop_assert_eq!(found.as_ref(), snapshot.get(&key(number)));
-                }
-                for (limit, direction) in [(2, Direction::Forward), (3, Direction::Backward)] {
-                    let entries = versions.scan(&all, timestamp, limit, direction);
-                    let found: Vec<_> = entries.into_iter().map(|(key, versioned)| (key, versioned.value)).collect();
-                    let model = snapshot.iter().map(|(key, value)| (key.clone(), value.clone()));
-                    let expected: Vec<_> = match direction {
-                        Direction::Forward => model.take(limit).collect(),
-                        Direction::Backward => model.rev().take(limit).collect(),
-                    };
-                    prop_assert_eq!(found, expected);
-                }
-            }
-        }
-    }
-
     #[test]
-    fn collecting_leaves_one_version_of_what_is_there_and_nothing_of_what_was_deleted() {
+    fn a_hot_key_is_noted_once_a_second_and_a_key_written_once_not_at_all() {
         let mut versions = MemoryVersions::default();
-        for place in 1..=5 {
-            versions.put("kept".into(), at(place), Some("x".into()));
+        versions.put("cold".into(), at_second(1, 0), Some("x".into()));
+        for second in 1..=3 {
+            for count in 1..=100 {
+                versions.put("hot".into(), at_second(second, count), Some("x".into()));
+            }
         }
-        versions.put("gone".into(), at(6), Some("x".into()));
-        versions.put("gone".into(), at(7), None);
-        versions.collect(Hlc::from_bits(7));
-        assert_eq!(versions.versions_kept(), 1);
+        let noted: Vec<usize> = versions.covering.values().map(Vec::len).collect();
+        assert_eq!(noted, [1, 1, 1]);
+        versions.collect(at_second(3, 50).hlc);
+        assert_eq!(versions.versions_kept(), 1 + 51);
+        versions.collect(at_second(4, 0).hlc);
+        assert_eq!((versions.versions_kept(), versions.covering.len()), (2, 0));
     }
 
     #[test]
-    fn a_crash_keeps_what_was_synced() {
-        let mut log = MemoryLog::default();
-        log.append(1);
-        assert_eq!(log.sync(), 1);
-        log.append(2);
-        assert_eq!(log.durable(), [1]);
-        assert_eq!(log.crashed().durable(), [1]);
+    fn nothing_is_left_of_a_key_that_was_deleted_also_in_the_second_of_the_bound() {
+        for bound in [at_second(2, 9), at_second(3, 0)] {
+            let mut versions = MemoryVersions::default();
+            versions.put("gone".into(), at_second(1, 0), Some("x".into()));
+            versions.put("gone".into(), at_second(2, 0), None);
+            versions.put("never".into(), at_second(2, 0), None);
+            versions.collect(bound.hlc);
+            assert_eq!(versions.versions_kept(), 0, "collected at {bound}");
+        }
     }
 }

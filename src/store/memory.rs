@@ -1,9 +1,11 @@
 //! The store in memory: a tree of version chains, and a log that can lose its tail. Tests: here and in `tests/store/`.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::ops::Bound;
 
+use super::chain::{Chain, StoredKey};
 use super::{Log, Versioned, Versions};
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
@@ -14,7 +16,7 @@ use crate::time::{Hlc, Timestamp};
 /// *Cost*: a read is a look-up in a tree and in a short list; collecting looks only at keys that were written over or deleted.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryVersions {
-    chains: BTreeMap<Key, Chain>,
+    chains: BTreeMap<StoredKey, Chain>,
     /// By second of their timestamps, the keys whose versions covered an older one or deleted: when the bound passes such a
     /// second, there is something to collect in their chains. A key may stand in one second more than once.
     covering: BTreeMap<u64, Vec<Key>>,
@@ -22,36 +24,52 @@ pub struct MemoryVersions {
     oldest: Hlc,
 }
 
-/// The versions of one key, ascending; none is a deletion.
-type Chain = Vec<(Timestamp, Option<Value>)>;
-
 impl MemoryVersions {
     /// The newest value of every key that has one, ascending: for comparing replicas.
-    pub fn newest(&self) -> impl Iterator<Item = (&Key, Timestamp, &Value)> {
+    pub fn newest(&self) -> impl Iterator<Item = (Key, Timestamp, &Value)> {
         self.chains.iter().filter_map(|(key, chain)| {
-            let (timestamp, value) = chain.last()?;
-            Some((key, *timestamp, value.as_ref()?))
+            let (timestamp, value) = chain.newest();
+            Some((key.key(), *timestamp, value.as_ref()?))
         })
     }
 
     /// How many versions are kept.
     pub fn versions_kept(&self) -> usize {
-        self.chains.values().map(Vec::len).sum()
+        self.chains.values().map(Chain::len).sum()
+    }
+
+    /// Drops what is covered at the oldest snapshot from the chain of `key`, and all of it if what is left is a deletion that nobody
+    /// looks behind.
+    fn collect_key(&mut self, key: &Key) {
+        let Some(chain) = self.chains.get_mut(key.as_bytes()) else {
+            return;
+        };
+        chain.prune(self.oldest);
+        if chain.is_gone(self.oldest) {
+            self.chains.remove(key.as_bytes());
+        }
     }
 }
 
 impl Versions for MemoryVersions {
     fn get(&self, key: &Key, at: Timestamp) -> Option<Versioned> {
-        visible(self.chains.get(key)?, at)
+        self.chains.get(key.as_bytes())?.visible(at)
     }
 
     fn scan(&self, range: &KeyRange, at: Timestamp, limit: usize, direction: Direction) -> Vec<(Key, Versioned)> {
         if range.is_empty() {
             return Vec::new();
         }
-        let end = range.end().map_or(Bound::Unbounded, Bound::Excluded);
-        let chains = self.chains.range((Bound::Included(range.start()), end));
-        let entry = |(key, chain): (&Key, &Chain)| Some((key.clone(), visible(chain, at)?));
+        let end = range
+            .end()
+            .map_or(Bound::Unbounded, |end| Bound::Excluded(end.as_bytes()));
+        let chains = self
+            .chains
+            .range::<[u8], _>((Bound::Included(range.start().as_bytes()), end));
+        let entry = |(key, chain): (&StoredKey, &Chain)| {
+            let visible = chain.visible(at)?;
+            Some((key.key(), visible))
+        };
         match direction {
             Direction::Forward => chains.filter_map(entry).take(limit).collect(),
             Direction::Backward => chains.rev().filter_map(entry).take(limit).collect(),
@@ -59,32 +77,29 @@ impl Versions for MemoryVersions {
     }
 
     fn put(&mut self, key: Key, at: Timestamp, value: Option<Value>) {
-        let oldest = self.oldest;
-        // Most keys have one version for most of the time.
-        let chain = self
-            .chains
-            .entry(key.clone())
-            .or_insert_with(|| Chain::with_capacity(1));
         let second = second_of(at.hlc);
-        let is_noted = match &chain[..] {
-            [] => value.is_some(),
-            [.., (last, written)] => {
+        let is_noted = match self.chains.entry(StoredKey::new(&key)) {
+            Entry::Vacant(place) => {
+                let is_deletion = value.is_none();
+                place.insert(Chain::new((at, value)));
+                !is_deletion
+            }
+            Entry::Occupied(mut chain) => {
+                let chain = chain.get_mut();
+                let (last, written) = chain.newest();
                 assert!(
                     *last < at,
                     "{key} has a version at {last}, so none can be written at {at}"
                 );
                 // The last version is noted itself if it deleted or covered one.
-                second_of(last.hlc) == second && (chain.len() > 1 || written.is_none())
+                let is_noted = second_of(last.hlc) == second && (chain.len() > 1 || written.is_none());
+                chain.push((at, value), self.oldest);
+                is_noted
             }
         };
         if !is_noted {
             self.covering.entry(second).or_default().push(key);
         }
-        if chain.len() == chain.capacity() {
-            // Only then, so that a hot key's chain is not moved with every write.
-            prune(chain, oldest);
-        }
-        chain.push((at, value));
     }
 
     fn evaluated(&self) -> Hlc {
@@ -109,16 +124,16 @@ impl Versions for MemoryVersions {
             return;
         }
         self.oldest = oldest;
-        // The second of the bound is not over: its keys are looked at again.
         let later = self.covering.split_off(&second_of(oldest));
-        let passed = std::mem::replace(&mut self.covering, later);
-        for key in passed.into_values().flatten() {
-            collect_chain(&mut self.chains, &key, oldest);
+        for key in std::mem::replace(&mut self.covering, later).into_values().flatten() {
+            self.collect_key(&key);
         }
-        if let Some(keys) = self.covering.get(&second_of(oldest)) {
-            for key in keys {
-                collect_chain(&mut self.chains, key, oldest);
+        // The second of the bound is not over: its keys will be looked at again.
+        if let Some(keys) = self.covering.remove(&second_of(oldest)) {
+            for key in &keys {
+                self.collect_key(key);
             }
+            self.covering.insert(second_of(oldest), keys);
         }
     }
 }
@@ -126,37 +141,6 @@ impl Versions for MemoryVersions {
 /// Which second, of 1,024 ms, a time lies in.
 fn second_of(hlc: Hlc) -> u64 {
     hlc.unix_millis() >> 10
-}
-
-/// Drops what is covered at `oldest` from the chain of `key`, and the chain if what is left is a deletion that nobody looks behind.
-fn collect_chain(chains: &mut BTreeMap<Key, Chain>, key: &Key, oldest: Hlc) {
-    let Some(chain) = chains.get_mut(key) else { return };
-    prune(chain, oldest);
-    if matches!(&chain[..], [(deleted, None)] if deleted.hlc <= oldest) {
-        chains.remove(key);
-    }
-}
-
-/// The newest version at or below `at`, unless it is a deletion.
-fn visible(chain: &Chain, at: Timestamp) -> Option<Versioned> {
-    // Nearly every read is of the newest version.
-    let place = match chain.last() {
-        Some((last, _)) if *last <= at => chain.len(),
-        _ => chain.partition_point(|(timestamp, _)| *timestamp <= at),
-    };
-    let (timestamp, value) = chain.get(place.checked_sub(1)?)?;
-    Some(Versioned {
-        timestamp: *timestamp,
-        value: value.clone()?,
-    })
-}
-
-/// Drops the versions that are covered by a newer one at or below `oldest`.
-fn prune(chain: &mut Chain, oldest: Hlc) {
-    let covered = chain
-        .partition_point(|(timestamp, _)| timestamp.hlc <= oldest)
-        .saturating_sub(1);
-    chain.drain(..covered);
 }
 
 /// A log in memory: a simulated crash keeps the durable part.

@@ -4,6 +4,7 @@
 //! timestamp that wrote it, so that any kept snapshot can be read. [`Log`] holds what must survive a crash, and tells
 //! written from durable.
 
+mod chain;
 mod memory;
 
 pub use memory::{MemoryLog, MemoryVersions};

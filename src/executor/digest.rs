@@ -65,3 +65,56 @@ impl DigestFold {
         std::mem::take(&mut self.passed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{NodeId, TransactionId};
+    use crate::time::Timestamp;
+    use crate::transaction::{Abort, ThunkId};
+
+    fn digest_of(outcome: Outcome) -> u64 {
+        let record = Timestamp {
+            hlc: Hlc::from_unix_millis(1_800_000_000_000),
+            node: NodeId::new(1),
+        };
+        let mut digest = DigestFold::default();
+        digest.fold(
+            &Settlement {
+                record,
+                id: TransactionId::from_u128(1),
+                effective: record,
+                outcome,
+            },
+            &BTreeMap::new(),
+        );
+        digest.fold
+    }
+
+    #[test]
+    fn a_panic_worded_by_another_compiler_folds_alike_and_a_refusal_in_other_words_does_not() {
+        let panicked = |name: &str, message: &str| {
+            digest_of(Outcome::Aborted(Abort::Panicked {
+                thunk: ThunkId {
+                    name: name.into(),
+                    version: 1,
+                },
+                message: message.into(),
+            }))
+        };
+        assert_eq!(
+            panicked("t", "index out of bounds"),
+            panicked("t", "index 3 is out of bounds")
+        );
+        assert_ne!(panicked("t", ""), panicked("u", ""));
+        let malformed = |text: &str| digest_of(Outcome::Aborted(Abort::Malformed(text.into())));
+        assert_eq!(malformed("not a core::Type"), malformed("not a std::Type"));
+        let refused = |text: &str| digest_of(Outcome::Aborted(Abort::Refused(text.into())));
+        assert_ne!(refused("too little"), refused("too much"));
+        assert_ne!(refused(""), malformed(""));
+        assert_ne!(
+            digest_of(Outcome::Committed("a".into())),
+            digest_of(Outcome::Committed("b".into()))
+        );
+    }
+}

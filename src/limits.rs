@@ -74,6 +74,9 @@ pub const VERSION_RETENTION: Duration = Duration::from_secs(30);
 /// Timestamp time between two digests of a replica's state. Boundaries are its multiples.
 pub const DIGEST_INTERVAL: Duration = Duration::from_millis(1_024);
 
+/// Attempts to decide one decree. Beyond: the message is refused; no honest node comes near.
+pub const BALLOT_ROUND_MAX: u64 = 1 << 48;
+
 /// Members of one epoch. Beyond: the membership is refused.
 pub const MEMBERS_MAX: usize = 31;
 

@@ -29,7 +29,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// Modules of the protocol that are data or routing, and may be named by its machines.
-const WORDS_OF_THE_PROTOCOL: &[&str] = &["config", "delay", "frame", "message", "stream", "testing"];
+const WORDS_OF_THE_PROTOCOL: &[&str] = &["config", "decree", "delay", "frame", "message", "stream", "testing"];
 
 const LINES_MAX: usize = 700;
 

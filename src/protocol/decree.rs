@@ -1,4 +1,4 @@
-//! What ends an epoch and begins the next: decrees, and the ballots that decide them.
+//! What ends an epoch and begins the next: decrees, and the ballots and answers that decide them.
 //!
 //! Realises the words of section 3.5 of the design. A decree is the only thing that can void a record.
 
@@ -71,4 +71,15 @@ impl fmt::Display for Ballot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.round, self.proposer)
     }
+}
+
+/// What a member answers to a prepare, once all it says is durable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Answer {
+    /// How far the member durably holds each stream of the epoch that ends; its row stays at or below this for ever.
+    pub positions: Vec<(NodeId, Hlc)>,
+    /// At or above everything that the member ever issued, promised or acknowledged.
+    pub clock: Hlc,
+    /// The decree that it has accepted with the highest ballot: it may have been decided.
+    pub accepted: Option<(Ballot, Decree)>,
 }

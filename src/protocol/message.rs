@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
-use super::decree::{Ballot, Decree};
-use super::proposer::Answer;
+use super::decree::{Answer, Ballot, Decree};
 use crate::id::{Epoch, NodeId};
 use crate::lattice::Row;
 use crate::time::Hlc;

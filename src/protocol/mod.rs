@@ -26,7 +26,7 @@ pub mod frame;
 pub mod message;
 pub mod node;
 mod pacing;
-pub mod proposer;
+mod proposer;
 mod read;
 mod replication;
 mod stream;

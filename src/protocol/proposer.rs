@@ -8,21 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::config::Membership;
-use super::decree::{Ballot, Decree};
+use super::decree::{Answer, Ballot, Decree};
 use crate::id::NodeId;
 use crate::quorum::majority;
 use crate::time::{Hlc, Monotonic};
-
-/// What a member answers to a prepare, once all it says is durable.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, bincode::Encode, bincode::Decode)]
-pub struct Answer {
-    /// How far the member durably holds each stream of the epoch that ends; its row stays at or below this for ever.
-    pub positions: Vec<(NodeId, Hlc)>,
-    /// At or above everything that the member ever issued, promised or acknowledged.
-    pub clock: Hlc,
-    /// The decree that it has accepted with the highest ballot: it may have been decided.
-    pub accepted: Option<(Ballot, Decree)>,
-}
 
 /// Who is to be in the next epoch, if this proposer may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]

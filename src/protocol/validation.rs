@@ -12,7 +12,7 @@ use crate::time::Hlc;
 use crate::transaction::{Footprint, Record};
 
 use super::config::Membership;
-use super::decree::Decree;
+use super::decree::{Ballot, Decree};
 use super::message::{Append, Message};
 
 /// What is wrong with a message.
@@ -78,19 +78,27 @@ pub fn validate(message: &Message) -> Result<(), InvalidMessage> {
     match message {
         Message::Append(append) => validate_append(append),
         Message::Row(row) => validate_row(row),
+        Message::Prepare(prepare) => validate_ballot(prepare.ballot),
         Message::Promise(promise) => {
+            validate_ballot(promise.ballot)?;
             validate_positions(&promise.answer.positions)?;
-            promise
-                .answer
-                .accepted
-                .as_ref()
-                .map_or(Ok(()), |(_, decree)| validate_decree(decree))
+            match &promise.answer.accepted {
+                Some((ballot, decree)) => validate_ballot(*ballot).and_then(|()| validate_decree(decree)),
+                None => Ok(()),
+            }
         }
-        Message::Accept(accept) => validate_decree(&accept.decree),
+        Message::Accept(accept) => validate_ballot(accept.ballot).and_then(|()| validate_decree(&accept.decree)),
+        Message::Accepted(accepted) => validate_ballot(accepted.ballot),
+        Message::Outbid(outbid) => validate_ballot(outbid.ballot),
         Message::Decided(decree) => validate_decree(decree),
-        // A request for a stream may name any place in any stream, and a ballot is any number.
-        Message::Fetch(_) | Message::Prepare(_) | Message::Accepted(_) | Message::Outbid(_) => Ok(()),
+        // A request for a stream may name any place in any stream.
+        Message::Fetch(_) => Ok(()),
     }
+}
+
+fn validate_ballot(ballot: Ballot) -> Result<(), InvalidMessage> {
+    let found = usize::try_from(ballot.round).unwrap_or(usize::MAX);
+    at_most("rounds of ballots", found, limits::BALLOT_ROUND_MAX as usize)
 }
 
 fn validate_decree(decree: &Decree) -> Result<(), InvalidMessage> {
@@ -198,6 +206,7 @@ mod tests {
     use super::*;
     use crate::id::TransactionId;
     use crate::key::Value;
+    use crate::protocol::message::Prepare;
     use crate::transaction::{ThunkId, Transaction};
 
     fn at(bits: u64) -> Hlc {
@@ -361,5 +370,54 @@ mod tests {
             validate(&Message::Row(row)),
             Err(InvalidMessage::TooLarge { .. })
         ));
+    }
+
+    #[test]
+    fn a_ballot_that_could_not_be_outbid_and_a_decree_of_no_epoch_are_refused() {
+        let ballot = |round| Ballot {
+            round,
+            proposer: NodeId::new(1),
+        };
+        let prepare = |round| {
+            Message::Prepare(Prepare {
+                epoch: Epoch::FIRST,
+                ballot: ballot(round),
+            })
+        };
+        assert_eq!(validate(&prepare(limits::BALLOT_ROUND_MAX)), Ok(()));
+        assert!(matches!(
+            validate(&prepare(u64::MAX)),
+            Err(InvalidMessage::TooLarge { .. })
+        ));
+        let members = vec![NodeId::new(1), NodeId::new(2)];
+        let decree = Decree {
+            epoch: Epoch::new(2),
+            cut: vec![],
+            start: at(9),
+            coordinators: members.clone(),
+            members,
+        };
+        assert_eq!(validate(&Message::Decided(decree.clone())), Ok(()));
+        for wrong in [
+            Decree {
+                epoch: Epoch::FIRST,
+                ..decree.clone()
+            },
+            Decree {
+                members: vec![],
+                ..decree.clone()
+            },
+            Decree {
+                coordinators: vec![NodeId::new(2), NodeId::new(1)],
+                ..decree.clone()
+            },
+            Decree {
+                start: Hlc::MAX,
+                ..decree
+            },
+        ] {
+            let refused = validate(&Message::Decided(wrong));
+            assert!(matches!(refused, Err(InvalidMessage::Decree { .. })), "{refused:?}");
+        }
     }
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use plimsoll::id::{ClusterId, Epoch, NodeId, TransactionId};
 use plimsoll::key::{Key, KeyRange, Value};
 use plimsoll::lattice::{Digest, Row};
+use plimsoll::limits::BALLOT_ROUND_MAX;
+use plimsoll::protocol::decree::{Answer, Ballot, Decree};
 use plimsoll::protocol::frame::Frame;
-use plimsoll::protocol::message::{Append, Fetch, Message};
+use plimsoll::protocol::message::{Accept, Accepted, Append, Fetch, Message, Outbid, Prepare, Promise};
 use plimsoll::time::Hlc;
 use plimsoll::transaction::{Footprint, Record, ThunkId, Transaction};
-use proptest::collection::{btree_set, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
 /// Places near both ends and anywhere.
@@ -104,11 +106,47 @@ fn fetch() -> impl Strategy<Value = Fetch> {
     })
 }
 
+fn ballot() -> impl Strategy<Value = Ballot> {
+    (0..=BALLOT_ROUND_MAX, node()).prop_map(|(round, proposer)| Ballot { round, proposer })
+}
+
+fn positions() -> impl Strategy<Value = Vec<(NodeId, Hlc)>> {
+    btree_map(node(), hlc(), 0..6).prop_map(|positions| positions.into_iter().collect())
+}
+
+fn decree() -> impl Strategy<Value = Decree> {
+    let nodes = || btree_set(node(), 1..6).prop_map(|nodes| nodes.into_iter().collect::<Vec<_>>());
+    let start = (0..u64::MAX).prop_map(Hlc::from_bits);
+    (2..u64::MAX, positions(), start, nodes(), nodes()).prop_map(|(epoch, cut, start, members, coordinators)| Decree {
+        epoch: Epoch::new(epoch),
+        cut,
+        start,
+        members,
+        coordinators,
+    })
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let accepted = proptest::option::of((ballot(), decree()));
+    (positions(), hlc(), accepted).prop_map(|(positions, clock, accepted)| Answer {
+        positions,
+        clock,
+        accepted,
+    })
+}
+
 fn message() -> impl Strategy<Value = Message> {
+    let promise = (epoch(), ballot(), answer());
     prop_oneof![
-        append().prop_map(Message::Append),
-        row().prop_map(Message::Row),
-        fetch().prop_map(Message::Fetch),
+        4 => append().prop_map(Message::Append),
+        2 => row().prop_map(Message::Row),
+        1 => fetch().prop_map(Message::Fetch),
+        1 => (epoch(), ballot()).prop_map(|(epoch, ballot)| Message::Prepare(Prepare { epoch, ballot })),
+        1 => promise.prop_map(|(epoch, ballot, answer)| Message::Promise(Promise { epoch, ballot, answer })),
+        1 => (ballot(), decree()).prop_map(|(ballot, decree)| Message::Accept(Accept { ballot, decree })),
+        1 => (epoch(), ballot()).prop_map(|(epoch, ballot)| Message::Accepted(Accepted { epoch, ballot })),
+        1 => (epoch(), ballot()).prop_map(|(epoch, ballot)| Message::Outbid(Outbid { epoch, ballot })),
+        1 => decree().prop_map(Message::Decided),
     ]
 }
 

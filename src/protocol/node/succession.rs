@@ -12,10 +12,10 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::super::SyncMark;
 use super::super::acceptor::{Acceptor, Outbid};
 use super::super::config::{Membership, NodeConfig, Profile};
-use super::super::decree::{Ballot, Decree};
+use super::super::decree::{Answer, Ballot, Decree};
 use super::super::detector::Detector;
 use super::super::message::{self, Accept, Accepted, Message, Prepare, Promise};
-use super::super::proposer::{Answer, Goal, Proposal, Proposer};
+use super::super::proposer::{Goal, Proposal, Proposer};
 use crate::id::NodeId;
 use crate::time::{Hlc, Monotonic};
 

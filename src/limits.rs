@@ -17,6 +17,13 @@ pub const RECORD_BYTES_MAX: usize = 1 << 20;
 /// Keys and ranges in one footprint. Beyond: the transaction is refused as invalid before it is submitted.
 pub const FOOTPRINT_KEYS_MAX: usize = 10_000;
 
+/// Thunks that may be evaluated within each other. Beyond: a deterministic abort that names the thunk, before the stack of any
+/// replica overflows.
+pub const CALLS_NESTED_MAX: usize = 64;
+
+/// Bytes of an abort's wording, and of a key or a name in it. Beyond: it is cut, as every outcome is kept for [`OUTCOME_WINDOW`].
+pub const ABORT_TEXT_BYTES_MAX: usize = 4 << 10;
+
 /// Bytes of a thunk's name. Beyond: registering it is refused.
 pub const THUNK_NAME_BYTES_MAX: usize = 64;
 
@@ -78,6 +85,10 @@ pub const COORDINATORS_MAX: usize = 31;
 
 const _: () = {
     assert!(KEY_BYTES_MAX < RECORD_BYTES_MAX);
+    assert!(
+        KEY_BYTES_MAX <= ABORT_TEXT_BYTES_MAX && THUNK_NAME_BYTES_MAX <= ABORT_TEXT_BYTES_MAX,
+        "an abort names every admissible key and thunk in full"
+    );
     assert!(
         RECORD_BYTES_MAX <= APPEND_BYTES_MAX,
         "one record always fits into one Append"

@@ -2,6 +2,7 @@
 //!
 //! Realises section 4 of the design, without the code of thunks: that is in [`thunk`](crate::thunk).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use bincode::{Decode, Encode};
 
 use crate::id::TransactionId;
 use crate::key::{Key, KeyRange, Value};
+use crate::limits::ABORT_TEXT_BYTES_MAX;
 use crate::time::{Hlc, Timestamp};
 
 /// The name and version of a registered thunk.
@@ -138,6 +140,65 @@ pub enum Abort {
         /// The bound in bytes.
         limit: u64,
     },
+    /// Thunks called each other too deep.
+    #[error("thunk {thunk} was called within {limit} others: it may call itself without end")]
+    TooDeep {
+        /// The thunk that was not evaluated.
+        thunk: ThunkId,
+        /// How many may be evaluated within each other.
+        limit: u64,
+    },
+}
+
+impl Abort {
+    /// The abort with its texts, keys and names cut to [`ABORT_TEXT_BYTES_MAX`]: what is kept and sent.
+    #[must_use]
+    pub fn within_bounds(mut self) -> Self {
+        match &mut self {
+            Self::Refused(text) | Self::Malformed(text) | Self::TooLarge { what: text, .. } => cut_text(text),
+            Self::Undeclared { thunk, access, key } => {
+                cut_name(thunk);
+                cut_text(access);
+                if key.as_bytes().len() > ABORT_TEXT_BYTES_MAX {
+                    *key = Key::new(key.as_bytes()[..ABORT_TEXT_BYTES_MAX].to_vec());
+                }
+            }
+            Self::Panicked { thunk, message } => {
+                cut_name(thunk);
+                cut_text(message);
+            }
+            Self::TooDeep { thunk, .. } => cut_name(thunk),
+            Self::Expired { .. } | Self::FromFuture { .. } => {}
+        }
+        self
+    }
+
+    /// The abort without the wording that the compiler and libraries choose: equal on replicas of different builds.
+    ///
+    /// The message of a panic and the words of a decoder may change with a compiler or a library while the thunk stays the same, and a
+    /// replica must not be taken for a diverging one because of them.
+    #[must_use]
+    pub fn without_wording(&self) -> Cow<'_, Self> {
+        match self {
+            Self::Panicked { thunk, .. } => Cow::Owned(Self::Panicked {
+                thunk: thunk.clone(),
+                message: String::new(),
+            }),
+            Self::Malformed(_) => Cow::Owned(Self::Malformed(String::new())),
+            _ => Cow::Borrowed(self),
+        }
+    }
+}
+
+/// Cuts at a boundary of characters.
+fn cut_text(text: &mut String) {
+    text.truncate(text.floor_char_boundary(ABORT_TEXT_BYTES_MAX));
+}
+
+fn cut_name(thunk: &mut ThunkId) {
+    if thunk.name.len() > ABORT_TEXT_BYTES_MAX {
+        thunk.name = thunk.name[..thunk.name.floor_char_boundary(ABORT_TEXT_BYTES_MAX)].into();
+    }
 }
 
 /// What became of a transaction at evaluation: the same on every replica.
@@ -160,4 +221,45 @@ pub struct Settlement {
     pub effective: Timestamp,
     /// Its outcome; of an id that was submitted before, the first one.
     pub outcome: Outcome,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_abort_is_cut_between_characters_and_a_short_one_stays() {
+        let short = Abort::Refused("no".into());
+        assert_eq!(short.clone().within_bounds(), short);
+        let Abort::Refused(text) = Abort::Refused("x".to_owned() + &"ü".repeat(ABORT_TEXT_BYTES_MAX)).within_bounds()
+        else {
+            panic!("the kind stays")
+        };
+        assert_eq!(
+            text.len(),
+            ABORT_TEXT_BYTES_MAX - 1,
+            "half a character would not be text"
+        );
+        let thunk = ThunkId {
+            name: "n".repeat(2 * ABORT_TEXT_BYTES_MAX).into(),
+            version: 1,
+        };
+        let key = Key::new(vec![0; 2 * ABORT_TEXT_BYTES_MAX]);
+        let access = "reads".to_owned();
+        let Abort::Undeclared { thunk, key, .. } = Abort::Undeclared { thunk, access, key }.within_bounds() else {
+            panic!("the kind stays")
+        };
+        assert_eq!(
+            (thunk.name.len(), key.as_bytes().len()),
+            (ABORT_TEXT_BYTES_MAX, ABORT_TEXT_BYTES_MAX)
+        );
+    }
+
+    #[test]
+    fn only_what_builds_may_word_differently_loses_its_wording() {
+        let malformed = |text: &str| Abort::Malformed(text.into());
+        assert_eq!(malformed("a").without_wording(), malformed("b").without_wording());
+        let refused = |text: &str| Abort::Refused(text.into());
+        assert_ne!(refused("a").without_wording(), refused("b").without_wording());
+    }
 }

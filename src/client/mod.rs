@@ -7,24 +7,16 @@ use crate::codec::{self, DecodeError, EncodeError};
 use crate::id::TransactionId;
 use crate::key::{Key, Value};
 use crate::limits::{FOOTPRINT_KEYS_MAX, KEY_BYTES_MAX, RECORD_BYTES_MAX};
-use crate::thunk::{Registry, Thunk, UnknownThunk};
+use crate::thunk::{FootprintError, Registry, Thunk};
 use crate::transaction::{Abort, Outcome, ThunkId, Transaction};
 
 /// Why a transaction was not submitted. It certainly did nothing, and the same one will never be accepted by this node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotSubmitted {
-    /// The thunk is not registered.
+    /// The thunk is not registered, or has no footprint for these arguments.
     #[error(transparent)]
-    UnknownThunk(#[from] UnknownThunk),
-    /// The arguments are not the thunk's.
-    #[error("the arguments of thunk {thunk} cannot be decoded: {error}; submit a value of the thunk's own type")]
-    Arguments {
-        /// The thunk.
-        thunk: ThunkId,
-        /// What is wrong.
-        error: DecodeError,
-    },
+    NoFootprint(#[from] FootprintError),
     /// The footprint names too many keys.
     #[error(
         "the footprint of thunk {thunk} names {count} keys and ranges, more than {FOOTPRINT_KEYS_MAX}: split the transaction"
@@ -70,10 +62,7 @@ pub fn admit(
     if bytes > RECORD_BYTES_MAX {
         return Err(NotSubmitted::RecordTooLarge { thunk, bytes });
     }
-    let footprint = match registry.footprint(&thunk, &arguments)? {
-        Ok(footprint) => footprint,
-        Err(error) => return Err(NotSubmitted::Arguments { thunk, error }),
-    };
+    let footprint = registry.footprint(&thunk, &arguments)?;
     let count = footprint.len();
     if count > FOOTPRINT_KEYS_MAX {
         return Err(NotSubmitted::FootprintTooLarge { thunk, count });

@@ -58,6 +58,9 @@ pub enum ReadError {
 
 impl<V: Versions> SerialExecutor<V> {
     /// An executor of a replica that has evaluated nothing beyond what `versions` hold.
+    ///
+    /// *Given* empty versions, or ones whose outcomes nobody will ask for: the outcomes of ids and the digest are kept beside the
+    /// versions and are empty here, so an executor over versions of an earlier run would forget what it had answered.
     pub fn new(registry: Arc<Registry>, versions: V) -> Self {
         let last = Timestamp::last_at(versions.evaluated());
         Self {

@@ -1,51 +1,75 @@
-//! The store in memory: a tree of version chains, and a log that can lose its tail.
+//! The store in memory: a tree of version chains, and a log that can lose its tail. Tests: here and in `tests/store/`.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::ops::Bound;
 
+use super::chain::{Chain, StoredKey};
 use super::{Log, Versioned, Versions};
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
 
-/// Versions in memory: for each key its versions, ascending. A read costs a look-up in a tree and in a short list.
+/// Versions in memory: for each key its versions, ascending.
+///
+/// *Cost*: a read is a look-up in a tree and in a short list; collecting looks only at keys that were written over or deleted.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryVersions {
-    chains: BTreeMap<Key, Chain>,
+    chains: BTreeMap<StoredKey, Chain>,
+    /// By second of their timestamps, the keys whose versions covered an older one or deleted: when the bound passes such a
+    /// second, there is something to collect in their chains. A key may stand in one second more than once.
+    covering: BTreeMap<u64, Vec<Key>>,
     evaluated: Hlc,
     oldest: Hlc,
 }
 
-/// The versions of one key, ascending; none is a deletion.
-type Chain = Vec<(Timestamp, Option<Value>)>;
-
 impl MemoryVersions {
     /// The newest value of every key that has one, ascending: for comparing replicas.
-    pub fn newest(&self) -> impl Iterator<Item = (&Key, Timestamp, &Value)> {
+    pub fn newest(&self) -> impl Iterator<Item = (Key, Timestamp, &Value)> {
         self.chains.iter().filter_map(|(key, chain)| {
-            let (timestamp, value) = chain.last()?;
-            Some((key, *timestamp, value.as_ref()?))
+            let (timestamp, value) = chain.newest();
+            Some((key.key(), *timestamp, value.as_ref()?))
         })
     }
 
     /// How many versions are kept.
     pub fn versions_kept(&self) -> usize {
-        self.chains.values().map(Vec::len).sum()
+        self.chains.values().map(Chain::len).sum()
+    }
+
+    /// Drops what is covered at the oldest snapshot from the chain of `key`, and all of it if what is left is a deletion that nobody
+    /// looks behind.
+    fn collect_key(&mut self, key: &Key) {
+        let Some(chain) = self.chains.get_mut(key.as_bytes()) else {
+            return;
+        };
+        chain.prune(self.oldest);
+        if chain.is_gone(self.oldest) {
+            self.chains.remove(key.as_bytes());
+        }
     }
 }
 
 impl Versions for MemoryVersions {
     fn get(&self, key: &Key, at: Timestamp) -> Option<Versioned> {
-        visible(self.chains.get(key)?, at)
+        self.chains.get(key.as_bytes())?.visible(at)
     }
 
     fn scan(&self, range: &KeyRange, at: Timestamp, limit: usize, direction: Direction) -> Vec<(Key, Versioned)> {
         if range.is_empty() {
             return Vec::new();
         }
-        let end = range.end().map_or(Bound::Unbounded, Bound::Excluded);
-        let chains = self.chains.range((Bound::Included(range.start()), end));
-        let entry = |(key, chain): (&Key, &Chain)| Some((key.clone(), visible(chain, at)?));
+        let end = range
+            .end()
+            .map_or(Bound::Unbounded, |end| Bound::Excluded(end.as_bytes()));
+        let chains = self
+            .chains
+            .range::<[u8], _>((Bound::Included(range.start().as_bytes()), end));
+        let entry = |(key, chain): (&StoredKey, &Chain)| {
+            let visible = chain.visible(at)?;
+            Some((key.key(), visible))
+        };
         match direction {
             Direction::Forward => chains.filter_map(entry).take(limit).collect(),
             Direction::Backward => chains.rev().filter_map(entry).take(limit).collect(),
@@ -53,17 +77,29 @@ impl Versions for MemoryVersions {
     }
 
     fn put(&mut self, key: Key, at: Timestamp, value: Option<Value>) {
-        let oldest = self.oldest;
-        let chain = self.chains.entry(key).or_default();
-        assert!(
-            chain.last().is_none_or(|(last, _)| *last < at),
-            "a version at {at} below the last one of its key"
-        );
-        if chain.len() == chain.capacity() {
-            // Only then, so that a hot key's chain is not moved with every write.
-            prune(chain, oldest);
+        let second = second_of(at.hlc);
+        let is_noted = match self.chains.entry(StoredKey::new(&key)) {
+            Entry::Vacant(place) => {
+                let is_deletion = value.is_none();
+                place.insert(Chain::new((at, value)));
+                !is_deletion
+            }
+            Entry::Occupied(mut chain) => {
+                let chain = chain.get_mut();
+                let (last, written) = chain.newest();
+                assert!(
+                    *last < at,
+                    "{key} has a version at {last}, so none can be written at {at}"
+                );
+                // The last version is noted itself if it deleted or covered one.
+                let is_noted = second_of(last.hlc) == second && (chain.len() > 1 || written.is_none());
+                chain.push((at, value), self.oldest);
+                is_noted
+            }
+        };
+        if !is_noted {
+            self.covering.entry(second).or_default().push(key);
         }
-        chain.push((at, value));
     }
 
     fn evaluated(&self) -> Hlc {
@@ -88,48 +124,39 @@ impl Versions for MemoryVersions {
             return;
         }
         self.oldest = oldest;
-        self.chains.retain(|_, chain| {
-            prune(chain, oldest);
-            let is_gone = matches!(&chain[..], [(deleted, None)] if deleted.hlc <= oldest);
-            !is_gone
-        });
+        let later = self.covering.split_off(&second_of(oldest));
+        for key in std::mem::replace(&mut self.covering, later).into_values().flatten() {
+            self.collect_key(&key);
+        }
+        // The second of the bound is not over: its keys will be looked at again.
+        if let Some(keys) = self.covering.remove(&second_of(oldest)) {
+            for key in &keys {
+                self.collect_key(key);
+            }
+            self.covering.insert(second_of(oldest), keys);
+        }
     }
 }
 
-/// The newest version at or below `at`, unless it is a deletion.
-fn visible(chain: &Chain, at: Timestamp) -> Option<Versioned> {
-    // Nearly every read is of the newest version.
-    let place = match chain.last() {
-        Some((last, _)) if *last <= at => chain.len(),
-        _ => chain.partition_point(|(timestamp, _)| *timestamp <= at),
-    };
-    let (timestamp, value) = chain.get(place.checked_sub(1)?)?;
-    Some(Versioned {
-        timestamp: *timestamp,
-        value: value.clone()?,
-    })
-}
-
-/// Drops the versions that are covered by a newer one at or below `oldest`.
-fn prune(chain: &mut Chain, oldest: Hlc) {
-    let covered = chain
-        .partition_point(|(timestamp, _)| timestamp.hlc <= oldest)
-        .saturating_sub(1);
-    chain.drain(..covered);
+/// Which second, of 1,024 ms, a time lies in.
+fn second_of(hlc: Hlc) -> u64 {
+    hlc.unix_millis() >> 10
 }
 
 /// A log in memory: a simulated crash keeps the durable part.
 #[derive(Clone, Debug)]
 pub struct MemoryLog<E> {
-    entries: Vec<E>,
-    durable: usize,
+    entries: VecDeque<E>,
+    /// The number of the first entry that is kept.
+    first: u64,
+    durable: u64,
 }
 
 impl<E> MemoryLog<E> {
     /// The log after a crash: what was not durable is gone.
     #[must_use]
     pub fn crashed(mut self) -> Self {
-        self.entries.truncate(self.durable);
+        self.entries.truncate((self.durable - self.first) as usize);
         self
     }
 }
@@ -137,122 +164,90 @@ impl<E> MemoryLog<E> {
 impl<E> Default for MemoryLog<E> {
     fn default() -> Self {
         Self {
-            entries: Vec::new(),
+            entries: VecDeque::new(),
+            first: 0,
             durable: 0,
         }
     }
 }
 
-impl<E> Log for MemoryLog<E> {
+impl<E: Clone> Log for MemoryLog<E> {
     type Entry = E;
+    type Error = Infallible;
 
-    fn append(&mut self, entry: E) {
-        self.entries.push(entry);
+    fn append(&mut self, entry: E) -> Result<u64, Infallible> {
+        self.entries.push_back(entry);
+        Ok(self.first + self.entries.len() as u64)
     }
 
-    fn sync(&mut self) -> usize {
-        self.durable = self.entries.len();
+    fn sync(&mut self) -> Result<u64, Infallible> {
+        self.durable = self.first + self.entries.len() as u64;
+        Ok(self.durable)
+    }
+
+    fn durable(&self) -> u64 {
         self.durable
     }
 
-    fn durable(&self) -> &[E] {
-        &self.entries[..self.durable]
+    fn read(&self, from: u64, limit: usize) -> Result<Vec<E>, Infallible> {
+        let skipped = from.max(self.first) - self.first;
+        let kept = (self.durable - self.first).saturating_sub(skipped);
+        let entries = self.entries.iter().skip(skipped as usize).take(kept as usize);
+        Ok(entries.take(limit).cloned().collect())
+    }
+
+    fn drop_below(&mut self, first: u64) -> Result<(), Infallible> {
+        assert!(
+            first <= self.durable,
+            "entries up to {first} are to be dropped, but only {} are durable",
+            self.durable
+        );
+        if first > self.first {
+            self.entries.drain(..(first - self.first) as usize);
+            self.first = first;
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
     use super::*;
     use crate::id::NodeId;
 
-    fn at(place: u64) -> Timestamp {
+    fn at_second(second: u64, count: u64) -> Timestamp {
         Timestamp {
-            hlc: Hlc::from_bits(place),
+            hlc: Hlc::from_bits((second << 32) + count),
             node: NodeId::new(1),
         }
     }
 
-    #[derive(Clone, Debug)]
-    enum Step {
-        Put(u8, Option<u8>),
-        Collect(u64),
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let put = (0..6_u8, proptest::option::of(any::<u8>())).prop_map(|(key, value)| Step::Put(key, value));
-        let collect = (0..4_u64).prop_map(Step::Collect);
-        proptest::collection::vec(prop_oneof![8 => put, 1 => collect], 0..60)
-    }
-
-    fn key(number: u8) -> Key {
-        Key::new(vec![number])
-    }
-
-    proptest! {
-        /// Every kept snapshot reads as a plain map that was copied at that moment.
-        #[test]
-        fn every_kept_snapshot_reads_as_a_copy_of_a_plain_map(steps in steps()) {
-            let mut versions = MemoryVersions::default();
-            let mut snapshots = vec![BTreeMap::new()];
-            for step in steps {
-                match step {
-                    Step::Put(number, value) => {
-                        let place = snapshots.len() as u64;
-                        versions.put(key(number), at(place), value.map(|value| Value::new(vec![value])));
-                        let mut next = snapshots.last().unwrap().clone();
-                        match value {
-                            Some(value) => next.insert(key(number), Value::new(vec![value])),
-                            None => next.remove(&key(number)),
-                        };
-                        snapshots.push(next);
-                    }
-                    Step::Collect(back) => versions.collect(Hlc::from_bits((snapshots.len() as u64 - 1).saturating_sub(back))),
-                }
-            }
-            let all = KeyRange::from(Key::default());
-            for (place, snapshot) in snapshots.iter().enumerate().skip(versions.oldest().bits() as usize) {
-                let timestamp = Timestamp::last_at(Hlc::from_bits(place as u64));
-                for number in 0..6 {
-                    let found = versions.get(&key(number), timestamp).map(|versioned| versioned.value);
-                    prop_assert_eq!(found.as_ref(), snapshot.get(&key(number)));
-                }
-                for (limit, direction) in [(2, Direction::Forward), (3, Direction::Backward)] {
-                    let entries = versions.scan(&all, timestamp, limit, direction);
-                    let found: Vec<_> = entries.into_iter().map(|(key, versioned)| (key, versioned.value)).collect();
-                    let model = snapshot.iter().map(|(key, value)| (key.clone(), value.clone()));
-                    let expected: Vec<_> = match direction {
-                        Direction::Forward => model.take(limit).collect(),
-                        Direction::Backward => model.rev().take(limit).collect(),
-                    };
-                    prop_assert_eq!(found, expected);
-                }
-            }
-        }
-    }
-
     #[test]
-    fn collecting_leaves_one_version_of_what_is_there_and_nothing_of_what_was_deleted() {
+    fn a_hot_key_is_noted_once_a_second_and_a_key_written_once_not_at_all() {
         let mut versions = MemoryVersions::default();
-        for place in 1..=5 {
-            versions.put("kept".into(), at(place), Some("x".into()));
+        versions.put("cold".into(), at_second(1, 0), Some("x".into()));
+        for second in 1..=3 {
+            for count in 1..=100 {
+                versions.put("hot".into(), at_second(second, count), Some("x".into()));
+            }
         }
-        versions.put("gone".into(), at(6), Some("x".into()));
-        versions.put("gone".into(), at(7), None);
-        versions.collect(Hlc::from_bits(7));
-        assert_eq!(versions.versions_kept(), 1);
+        let noted: Vec<usize> = versions.covering.values().map(Vec::len).collect();
+        assert_eq!(noted, [1, 1, 1]);
+        versions.collect(at_second(3, 50).hlc);
+        assert_eq!(versions.versions_kept(), 1 + 51);
+        versions.collect(at_second(4, 0).hlc);
+        assert_eq!((versions.versions_kept(), versions.covering.len()), (2, 0));
     }
 
     #[test]
-    fn a_crash_keeps_what_was_synced() {
-        let mut log = MemoryLog::default();
-        log.append(1);
-        assert_eq!(log.sync(), 1);
-        log.append(2);
-        assert_eq!(log.durable(), [1]);
-        assert_eq!(log.crashed().durable(), [1]);
+    fn nothing_is_left_of_a_key_that_was_deleted_also_in_the_second_of_the_bound() {
+        for bound in [at_second(2, 9), at_second(3, 0)] {
+            let mut versions = MemoryVersions::default();
+            versions.put("gone".into(), at_second(1, 0), Some("x".into()));
+            versions.put("gone".into(), at_second(2, 0), None);
+            versions.put("never".into(), at_second(2, 0), None);
+            versions.collect(bound.hlc);
+            assert_eq!(versions.versions_kept(), 0, "collected at {bound}");
+        }
     }
 }

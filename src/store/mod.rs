@@ -4,6 +4,7 @@
 //! timestamp that wrote it, so that any kept snapshot can be read. [`Log`] holds what must survive a crash, and tells
 //! written from durable.
 
+mod chain;
 mod memory;
 
 pub use memory::{MemoryLog, MemoryVersions};
@@ -22,6 +23,8 @@ pub struct Versioned {
 }
 
 /// Every value at every kept timestamp.
+///
+/// What an implementation must do is `tests/store/versions.rs`, which any of them can be put through.
 pub trait Versions {
     /// The newest value of `key` at or below `at`; absent if there is none or it was deleted.
     ///
@@ -33,33 +36,47 @@ pub trait Versions {
     /// *Given* that `at` is not below [`Versions::oldest`].
     fn scan(&self, range: &KeyRange, at: Timestamp, limit: usize, direction: Direction) -> Vec<(Key, Versioned)>;
 
-    /// Writes `value` to `key` at `at`; none deletes it. *Given* that nothing of the key was written at or above `at`.
+    /// Writes `value` to `key` at `at`; none deletes it. Keys may be written in any order, each of them ascending.
+    ///
+    /// *Panics* when the key has a version at or above `at`.
     fn put(&mut self, key: Key, at: Timestamp, value: Option<Value>);
 
     /// Everything at or below is here: snapshots up to it may be read.
     fn evaluated(&self) -> Hlc;
 
     /// Raises the evaluated bound.
+    ///
+    /// *Panics* when it goes back.
     fn set_evaluated(&mut self, evaluated: Hlc);
 
     /// The lowest snapshot that can still be read.
     fn oldest(&self) -> Hlc;
 
-    /// Drops the versions that no snapshot at or above `oldest` can see.
+    /// Drops the versions that no snapshot at or above `oldest` can see. A bound below [`Versions::oldest`] changes nothing.
     fn collect(&mut self, oldest: Hlc);
 }
 
-/// What must survive a crash, in the order of writing.
+/// What must survive a crash, in the order of writing. Entries are counted from the first one ever written.
+///
+/// What an implementation must do is `tests/store/log.rs`, which any of them can be put through.
 pub trait Log {
     /// What is written.
-    type Entry;
+    type Entry: Clone;
+    /// Why the medium fails. After an error nothing more is made durable, and what was not durable yet may or may not be: stop.
+    type Error: std::error::Error;
 
-    /// Adds an entry; it is not durable yet.
-    fn append(&mut self, entry: Self::Entry);
+    /// Adds an entry; it is not durable yet. *Gives* how many are written: once as many are durable, this one is.
+    fn append(&mut self, entry: Self::Entry) -> Result<u64, Self::Error>;
 
-    /// Makes everything durable that was appended. *Gives* how many entries are durable in all.
-    fn sync(&mut self) -> usize;
+    /// Makes everything durable that was written. *Gives* how many entries are.
+    fn sync(&mut self) -> Result<u64, Self::Error>;
 
-    /// The durable entries, in order: what is there after a crash.
-    fn durable(&self) -> &[Self::Entry];
+    /// How many entries are durable, those dropped included: what is there after a crash, and never less afterwards.
+    fn durable(&self) -> u64;
+
+    /// The durable entries from number `from` on, in order, at most `limit` of them; those that were dropped are passed over.
+    fn read(&self, from: u64, limit: usize) -> Result<Vec<Self::Entry>, Self::Error>;
+
+    /// Drops the entries below number `first`, which nobody needs any more. *Given* that they are durable.
+    fn drop_below(&mut self, first: u64) -> Result<(), Self::Error>;
 }

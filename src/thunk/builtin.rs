@@ -114,12 +114,27 @@ impl Thunk for CompareAndSet {
         if found != self.expected {
             let Self { key, expected, .. } = self;
             return Err(Abort::Refused(format!(
-                "expected {expected:?} at {key}, found {found:?}"
+                "expected {} at {key}, found {}",
+                shown(expected.as_ref()),
+                shown(found.as_ref())
             )));
         }
         match &self.new {
             Some(value) => evaluation.put(&self.key, value.clone()),
             None => evaluation.delete(&self.key),
+        }
+    }
+}
+
+/// A value for a message: its first bytes, and how many there are if that is not all.
+fn shown(value: Option<&Value>) -> String {
+    const SHOWN_BYTES: usize = 32;
+    match value {
+        None => "nothing".to_owned(),
+        Some(value) if value.as_bytes().len() <= SHOWN_BYTES => format!("{value:?}"),
+        Some(value) => {
+            let begin = value.as_bytes()[..SHOWN_BYTES].escape_ascii();
+            format!("\"{begin}...\" ({} bytes)", value.as_bytes().len())
         }
     }
 }
@@ -170,13 +185,9 @@ impl Thunk for Increment {
     }
 
     fn evaluate(&self, evaluation: &mut Evaluation<'_>) -> Result<i64, Abort> {
-        evaluation.merge(
-            &self.key,
-            Operator::Add,
-            &Value::new(self.amount.to_le_bytes().to_vec()),
-        )?;
+        evaluation.merge(&self.key, Operator::Add, &Operator::of_number(self.amount))?;
         let sum = evaluation.get(&self.key)?.expect("just written");
-        Operator::number(&sum).map_err(Abort::Malformed)
+        Ok(Operator::number(&sum).expect("just written as a number"))
     }
 }
 

@@ -1,18 +1,21 @@
 //! What a thunk sees while it is evaluated.
 //!
 //! Realises the evaluation context of section 4 of the design: declared keys only, own writes visible, time and randomness from the
-//! transaction itself, nested thunks with savepoints.
+//! transaction itself, nested thunks with savepoints. Tests: `tests/thunks/`.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use uuid::Uuid;
 
-use super::{Operator, Thunk};
+use super::unwind::catch;
+use super::{Operator, OperatorError, Thunk};
 use crate::codec::{self, EncodeError};
 use crate::id::TransactionId;
 use crate::key::{Key, KeyRange, Value};
-use crate::limits::VALUE_BYTES_MAX;
+use crate::limits::{CALLS_NESTED_MAX, VALUE_BYTES_MAX};
 use crate::time::Timestamp;
 use crate::transaction::{Abort, Footprint, ThunkId, Transaction};
 
@@ -44,8 +47,12 @@ pub struct Evaluation<'a> {
     id: TransactionId,
     now: Timestamp,
     writes: BTreeMap<Key, Option<Value>>,
+    /// How many thunks are being evaluated within the outermost one.
+    calls: usize,
+    /// What nested thunks wrote over, in order, so that it can be put back: the key and the write before, if there was one.
+    undo: Vec<(Key, Option<Option<Value>>)>,
     rng: Option<Xoshiro256PlusPlus>,
-    /// The first undeclared access or oversized value: the transaction aborts with it, whatever the thunk returns.
+    /// The first undeclared access, oversized value or call too deep: the transaction aborts with it, whatever the thunk returns.
     fault: Option<Abort>,
 }
 
@@ -59,6 +66,8 @@ impl<'a> Evaluation<'a> {
             id: transaction.id,
             now,
             writes: BTreeMap::new(),
+            calls: 0,
+            undo: Vec::new(),
             rng: None,
             fault: None,
         }
@@ -74,11 +83,24 @@ impl<'a> Evaluation<'a> {
         self.id
     }
 
-    /// A generator seeded by the transaction's id: the same numbers on every replica. Its algorithm, xoshiro256++, is part
-    /// of the format.
+    /// A generator seeded by the transaction's id: the same numbers on every replica, in the order in which they are drawn. A
+    /// nested thunk goes on where the outer one is, and a rolled back one has drawn what it drew.
+    ///
+    /// Part of the format: xoshiro256++, its state filled by SplitMix64 from the 64 bits of XXH3 over the id's sixteen bytes,
+    /// little-endian.
     pub fn rng(&mut self) -> &mut Xoshiro256PlusPlus {
-        let seed = xxhash_rust::xxh3::xxh3_64(&self.id.as_u128().to_le_bytes());
-        self.rng.get_or_insert_with(|| Xoshiro256PlusPlus::seed_from_u64(seed))
+        self.rng.get_or_insert_with(|| {
+            let seed = xxhash_rust::xxh3::xxh3_64(&self.id.as_u128().to_le_bytes());
+            Xoshiro256PlusPlus::seed_from_u64(seed)
+        })
+    }
+
+    /// A UUID (version 4) of the next sixteen bytes of [`rng`](Evaluation::rng): for naming what the thunk makes. Whoever knows
+    /// the transaction's id can tell it beforehand.
+    pub fn uuid(&mut self) -> Uuid {
+        let mut bytes = [0; 16];
+        self.rng().fill_bytes(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
     }
 
     /// The value at `key`, own writes included; absent where there is none.
@@ -96,12 +118,16 @@ impl<'a> Evaluation<'a> {
 
     /// The first `limit` entries of `range` in this direction, own writes included.
     ///
-    /// *Errors* when no declared range covers `range`.
+    /// *Errors* when no declared range covers `range`, be it that several do together.
     pub fn scan(&mut self, range: &KeyRange, limit: usize, direction: Direction) -> Result<Vec<(Key, Value)>, Abort> {
         if !self.footprint.may_scan(range) {
             return Err(self.undeclared("scans", range.start()));
         }
-        let own: Vec<_> = self.writes.iter().filter(|(key, _)| range.contains(key)).collect();
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let end = range.end().map_or(Bound::Unbounded, Bound::Excluded);
+        let own: Vec<_> = self.writes.range((Bound::Included(range.start()), end)).collect();
         // Each own write can hide one stored entry at most.
         let stored = self.view.scan(range, limit.saturating_add(own.len()), direction);
         let mut entries: BTreeMap<Key, Option<Value>> =
@@ -116,7 +142,7 @@ impl<'a> Evaluation<'a> {
 
     /// Writes `value` to `key`.
     ///
-    /// *Errors* when the footprint does not declare `key` as written, or when the value is too large.
+    /// *Errors* when the footprint does not declare `key` as written, or when the value has more than [`VALUE_BYTES_MAX`] bytes.
     pub fn put(&mut self, key: &Key, value: Value) -> Result<(), Abort> {
         let bytes = value.as_bytes().len();
         if bytes > VALUE_BYTES_MAX {
@@ -134,17 +160,21 @@ impl<'a> Evaluation<'a> {
 
     /// Combines `operand` with what is at `key`.
     ///
-    /// *Errors* when the footprint does not declare `key` as written, or when the stored value or the operand is not of the operator's
-    /// type.
+    /// *Errors* when the footprint does not declare `key` as written, when the result has more than [`VALUE_BYTES_MAX`] bytes, and
+    /// when the stored value or the operand is not of the operator's type or a sum overflows.
     pub fn merge(&mut self, key: &Key, operator: Operator, operand: &Value) -> Result<(), Abort> {
         if !self.footprint.may_write(key) {
             return Err(self.undeclared("writes", key));
         }
         let stored = self.get(key)?;
-        let merged = operator
-            .apply(stored.as_ref(), operand)
-            .map_err(|reason| Abort::Malformed(format!("{operator} at {key} by thunk {}: {reason}", self.thunk)))?;
-        self.put(key, merged)
+        match operator.apply(stored.as_ref(), operand) {
+            Ok(merged) => self.put(key, merged),
+            Err(OperatorError::TooLarge { bytes }) => Err(self.too_large(bytes)),
+            Err(error) => Err(Abort::Malformed(format!(
+                "{operator} at {key} by thunk {}: {error}",
+                self.thunk
+            ))),
+        }
     }
 
     /// The value at `key`, decoded from the encoding of [`put_as`](Evaluation::put_as).
@@ -168,24 +198,45 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// Evaluates another thunk within this transaction. If it aborts, its writes are undone and this one may go on.
+    /// Evaluates another thunk within this transaction. If it aborts, its writes are undone and this one may go on. It need not
+    /// be registered: it is code of the thunk that calls it.
     ///
-    /// *Errors* as the nested thunk does. It may touch what the *outer* transaction declares.
+    /// *Errors* as the nested thunk does, its panic included, and when more than [`CALLS_NESTED_MAX`] are within each other. It may
+    /// touch what the *outer* transaction declares: anything else aborts the whole transaction.
     pub fn call<T: Thunk>(&mut self, nested: &T) -> Result<T::Output, Abort> {
-        let savepoint = self.writes.clone();
-        let outer = std::mem::replace(
-            &mut self.thunk,
-            ThunkId {
-                name: T::NAME.into(),
-                version: T::VERSION,
-            },
-        );
-        let result = nested.evaluate(self);
-        self.thunk = outer;
+        let thunk = ThunkId::of::<T>();
+        if self.calls == CALLS_NESTED_MAX {
+            let limit = CALLS_NESTED_MAX as u64;
+            return Err(self.fail(Abort::TooDeep { thunk, limit }));
+        }
+        let savepoint = self.undo.len();
+        let calls = self.calls;
+        let outer = std::mem::replace(&mut self.thunk, thunk);
+        self.calls = calls + 1;
+        let result = catch(|| nested.evaluate(self));
+        self.calls = calls;
+        let nested = std::mem::replace(&mut self.thunk, outer);
+        let result = result.unwrap_or_else(|message| {
+            let thunk = nested;
+            Err(Abort::Panicked { thunk, message })
+        });
         if result.is_err() {
-            self.writes = savepoint;
+            self.roll_back(savepoint);
+        }
+        if calls == 0 {
+            self.undo.clear();
         }
         result
+    }
+
+    /// Puts back everything that nested thunks wrote over since `savepoint`.
+    fn roll_back(&mut self, savepoint: usize) {
+        for (key, before) in self.undo.drain(savepoint..).rev() {
+            match before {
+                Some(write) => self.writes.insert(key, write),
+                None => self.writes.remove(&key),
+            };
+        }
     }
 
     /// Ends the evaluation. *Gives* the writes, or the fault because of which the transaction aborts whatever the thunk returned.
@@ -200,7 +251,10 @@ impl<'a> Evaluation<'a> {
         if !self.footprint.may_write(key) {
             return Err(self.undeclared("writes", key));
         }
-        self.writes.insert(key.clone(), value);
+        let before = self.writes.insert(key.clone(), value);
+        if self.calls > 0 {
+            self.undo.push((key.clone(), before));
+        }
         Ok(())
     }
 

@@ -73,6 +73,13 @@ impl Footprint {
         self.writes.binary_search(key).is_ok()
     }
 
+    /// Whether one may write what the other may touch. If not, their transactions may be evaluated in either order, or at once.
+    ///
+    /// *Cost*: a search in the other for every written key.
+    pub fn conflicts_with(&self, other: &Self) -> bool {
+        self.writes.iter().any(|key| other.may_read(key)) || other.writes.iter().any(|key| self.may_read(key))
+    }
+
     /// How many keys and ranges are declared.
     pub fn len(&self) -> usize {
         self.reads.len() + self.ranges.len() + self.writes.len()
@@ -110,7 +117,51 @@ fn insert<T: Ord>(list: &mut Vec<T>, item: T) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Of few one-byte keys, so that they meet; filled by hand, in any order.
+    fn footprint() -> impl Strategy<Value = Footprint> {
+        let keys = || proptest::collection::vec((0..8_u8).prop_map(|byte| Key::new(vec![byte])), 0..4);
+        let ends = proptest::collection::vec((0..8_u8, 0..9_u8), 0..2);
+        (keys(), ends, keys()).prop_map(|(reads, ends, writes)| Footprint {
+            reads,
+            ranges: ends
+                .into_iter()
+                .map(|(start, end)| KeyRange::new(Key::new(vec![start]), Key::new(vec![end])))
+                .collect(),
+            writes,
+        })
+    }
+
+    fn all_keys() -> Vec<Key> {
+        (0..9_u8).map(|byte| Key::new(vec![byte])).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn footprints_conflict_when_one_writes_a_key_that_the_other_touches(one in footprint(), other in footprint()) {
+            let (one, other) = (one.in_order(), other.in_order());
+            let meets = |writer: &Footprint, reader: &Footprint| {
+                all_keys().iter().any(|key| {
+                    let touches = reader.reads.contains(key)
+                        || reader.writes.contains(key)
+                        || reader.ranges.iter().any(|range| range.contains(key));
+                    writer.writes.contains(key) && touches
+                })
+            };
+            prop_assert_eq!(one.conflicts_with(&other), meets(&one, &other) || meets(&other, &one));
+            prop_assert_eq!(one.conflicts_with(&other), other.conflicts_with(&one));
+        }
+
+        #[test]
+        fn a_footprint_put_in_order_is_what_the_builder_would_have_made(raw in footprint()) {
+            let built = Footprint::new().read_all(raw.reads.clone()).write_all(raw.writes.clone());
+            let built = raw.ranges.iter().cloned().fold(built, Footprint::scan);
+            prop_assert_eq!(raw.in_order(), built);
+        }
+    }
 
     #[test]
     fn lists_are_sorted_and_hold_nothing_twice() {

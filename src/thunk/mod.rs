@@ -6,18 +6,20 @@
 //!
 //! Evaluation must be deterministic: it may depend on the arguments, on what it reads and on what [`Evaluation`] offers
 //! ([`now`](Evaluation::now), [`rng`](Evaluation::rng)), and on nothing else: no clock, no randomness, no order of a hash map.
-//! Replicas compare digests of what they evaluated, and one that differs stops serving.
+//! Nor on the wording of an [`Abort`] that it was given: nodes of different builds may word a panic or a decoder's complaint
+//! differently. Replicas compare digests of what they evaluated, and one that differs stops serving.
 
 mod builtin;
 mod evaluation;
 mod footprint;
 mod operator;
 mod registry;
+mod unwind;
 
 pub use builtin::{Append, CompareAndSet, Delete, Get, Increment, Merge, Put, PutIfAbsent, register_builtins};
 pub use evaluation::{Direction, Evaluation, View};
-pub use operator::Operator;
-pub use registry::{Registry, RegistryError, UnknownThunk};
+pub use operator::{Operator, OperatorError};
+pub use registry::{FootprintError, Registry, RegistryError, UnknownThunk};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -68,7 +70,7 @@ pub trait Thunk: Serialize + DeserializeOwned + 'static {
     /// What it returns to the client.
     type Output: Serialize + DeserializeOwned;
 
-    /// All that the thunk may touch, from its arguments alone.
+    /// All that the thunk may touch, from its arguments alone. It must exist for all arguments: a client may send any.
     fn footprint(&self) -> Footprint;
 
     /// Computes the output and the writes.

@@ -1,15 +1,22 @@
 //! Merge operators: what combines an operand with what is stored, so that the client need not read it.
 //!
-//! Numbers are `i64` in eight bytes, little-endian. A set is a list of byte strings, ascending and each once, in the
-//! encoding of users' values. Where nothing is stored, the operand is what is stored.
+//! What is stored, and part of the format:
+//!
+//! - a number: an `i64` in eight bytes, little-endian, in two's complement;
+//! - a set: what [`encode_value`](crate::codec::encode_value) makes of a `BTreeSet<Vec<u8>>`: how many elements there are, then each with its length
+//!   before it, ascending. An operand may name its elements in any order and more than once; what is stored does not.
+//! - bytes: as they are.
+//!
+//! Where nothing is stored, the operand becomes what is stored, once it is found to be of the operator's type.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec;
+use crate::codec::{self, DecodeError, EncodeError};
 use crate::key::Value;
+use crate::limits::VALUE_BYTES_MAX;
 
 /// How an operand is combined with what is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,18 +33,43 @@ pub enum Operator {
     Union,
 }
 
+/// Why a value could not be combined.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperatorError {
+    /// A number was expected.
+    #[error("{bytes} bytes are no number of eight bytes")]
+    NotANumber {
+        /// How many bytes were found.
+        bytes: usize,
+    },
+    /// The sum is no `i64`.
+    #[error("the sum overflows 64 bits")]
+    Overflow,
+    /// A set was expected.
+    #[error("not a set: {0}")]
+    NotASet(DecodeError),
+    /// The union is larger than a value may be.
+    #[error("the set has {bytes} bytes, more than {VALUE_BYTES_MAX}")]
+    TooLarge {
+        /// Its size in bytes.
+        bytes: usize,
+    },
+}
+
 impl Operator {
     /// Combines `stored` with `operand`.
     ///
-    /// *Errors* when either is not of the operator's type, or when a sum overflows.
-    pub fn apply(self, stored: Option<&Value>, operand: &Value) -> Result<Value, String> {
+    /// *Errors* when either is not of the operator's type, when a sum overflows, or when a union is larger than a value may be. The
+    /// size of what [`Operator::Append`] gives is for the caller to check.
+    pub fn apply(self, stored: Option<&Value>, operand: &Value) -> Result<Value, OperatorError> {
         let numbers = |combine: fn(i64, i64) -> Option<i64>| {
             let operand = Self::number(operand)?;
-            let combined = match stored {
-                Some(stored) => combine(Self::number(stored)?, operand).ok_or("the sum overflows 64 bits")?,
+            let combined = match stored.map(Self::number).transpose()? {
+                Some(stored) => combine(stored, operand).ok_or(OperatorError::Overflow)?,
                 None => operand,
             };
-            Ok(Value::new(combined.to_le_bytes().to_vec()))
+            Ok(Self::of_number(combined))
         };
         match self {
             Self::Add => numbers(i64::checked_add),
@@ -51,7 +83,10 @@ impl Operator {
                 if let Some(stored) = stored {
                     union.extend(set(stored)?);
                 }
-                codec::encode_value(&union).map_err(|error| error.to_string())
+                codec::encode_value(&union).map_err(|error| match error {
+                    EncodeError::Oversized { bytes, .. } => OperatorError::TooLarge { bytes },
+                    other => unreachable!("a set of byte strings has an encoding: {other}"),
+                })
             }
         }
     }
@@ -59,16 +94,20 @@ impl Operator {
     /// The number in a value.
     ///
     /// *Errors* when it has not eight bytes.
-    pub fn number(value: &Value) -> Result<i64, String> {
+    pub fn number(value: &Value) -> Result<i64, OperatorError> {
         let bytes = value.as_bytes();
-        let number =
-            <[u8; 8]>::try_from(bytes).map_err(|_| format!("{} bytes are no number of eight bytes", bytes.len()))?;
+        let number = <[u8; 8]>::try_from(bytes).map_err(|_| OperatorError::NotANumber { bytes: bytes.len() })?;
         Ok(i64::from_le_bytes(number))
+    }
+
+    /// The value that holds a number: an operand of [`Operator::Add`], [`Operator::Min`] and [`Operator::Max`].
+    pub fn of_number(number: i64) -> Value {
+        Value::new(number.to_le_bytes().to_vec())
     }
 }
 
-fn set(value: &Value) -> Result<BTreeSet<Vec<u8>>, String> {
-    codec::decode_value(value).map_err(|error| format!("not a set: {error}"))
+fn set(value: &Value) -> Result<BTreeSet<Vec<u8>>, OperatorError> {
+    codec::decode_value(value).map_err(OperatorError::NotASet)
 }
 
 impl fmt::Display for Operator {
@@ -88,7 +127,7 @@ mod tests {
     use super::*;
 
     fn number(number: i64) -> Value {
-        Value::new(number.to_le_bytes().to_vec())
+        Operator::of_number(number)
     }
 
     #[test]
@@ -105,18 +144,13 @@ mod tests {
                 "{operator} of nothing"
             );
         }
-        assert!(
-            Operator::Add
-                .apply(Some(&number(i64::MAX)), &number(1))
-                .unwrap_err()
-                .contains("overflows")
+        assert_eq!(
+            Operator::Add.apply(Some(&number(i64::MAX)), &number(1)),
+            Err(OperatorError::Overflow)
         );
-        assert!(
-            Operator::Max
-                .apply(Some(&"text".into()), &number(1))
-                .unwrap_err()
-                .contains("4 bytes")
-        );
+        let not_a_number = Err(OperatorError::NotANumber { bytes: 4 });
+        assert_eq!(Operator::Max.apply(Some(&"text".into()), &number(1)), not_a_number);
+        assert_eq!(Operator::Max.apply(None, &"text".into()), not_a_number);
     }
 
     #[test]
@@ -129,11 +163,28 @@ mod tests {
             |items: &[&str]| codec::encode_value(&items.iter().map(|item| item.as_bytes()).collect::<BTreeSet<_>>());
         let union = Operator::Union.apply(Some(&set(&["a", "c"]).unwrap()), &set(&["b", "c"]).unwrap());
         assert_eq!(union, Ok(set(&["a", "b", "c"]).unwrap()));
-        assert!(
-            Operator::Union
-                .apply(None, &Value::new(vec![200]))
-                .unwrap_err()
-                .contains("not a set")
+        let not_a_set = Operator::Union.apply(None, &Value::new(vec![200])).unwrap_err();
+        assert!(matches!(not_a_set, OperatorError::NotASet(_)), "{not_a_set}");
+    }
+
+    #[test]
+    fn the_stored_forms_are_these_bytes() {
+        let stored = |operator: Operator, operand: Value| operator.apply(None, &operand).unwrap();
+        assert_eq!(
+            stored(Operator::Add, number(-2)).as_bytes(),
+            [254, 255, 255, 255, 255, 255, 255, 255]
         );
+        let unsorted = codec::encode_value(&vec![vec![7_u8, 8], vec![5], vec![7, 8]]).unwrap();
+        assert_eq!(stored(Operator::Union, unsorted).as_bytes(), [2, 1, 5, 2, 7, 8]);
+    }
+
+    #[test]
+    fn a_union_beyond_the_bound_is_refused_with_its_size() {
+        let set = |byte| codec::encode_value(&BTreeSet::from([vec![byte; VALUE_BYTES_MAX - 9]])).unwrap();
+        let result = Operator::Union.apply(Some(&set(1)), &set(2));
+        let Err(OperatorError::TooLarge { bytes }) = result else {
+            panic!("two such sets do not fit into one value")
+        };
+        assert!(bytes > 2 * (VALUE_BYTES_MAX - 9));
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::unwind::catch;
 use super::{Evaluation, Thunk, View, register_builtins};
 use crate::codec::{self, DecodeError, EncodeError};
 use crate::key::{Key, Value};
@@ -42,6 +42,31 @@ pub struct UnknownThunk {
     pub thunk: ThunkId,
     /// The versions registered under that name.
     pub versions: Vec<u32>,
+}
+
+/// Why there is no footprint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FootprintError {
+    /// The thunk is not registered.
+    #[error(transparent)]
+    UnknownThunk(#[from] UnknownThunk),
+    /// The arguments are not the thunk's.
+    #[error("the arguments of thunk {thunk} cannot be decoded: {error}; submit a value of the thunk's own type")]
+    Arguments {
+        /// The thunk.
+        thunk: ThunkId,
+        /// What is wrong.
+        error: DecodeError,
+    },
+    /// The thunk's own code panicked over the arguments.
+    #[error("thunk {thunk} panicked over its footprint: {message}; the footprint must exist for all arguments")]
+    Panicked {
+        /// The thunk.
+        thunk: ThunkId,
+        /// The panic's message.
+        message: String,
+    },
 }
 
 impl std::error::Error for UnknownThunk {}
@@ -107,15 +132,20 @@ impl Registry {
         self.thunks.contains_key(thunk)
     }
 
-    /// The footprint of `thunk` with these arguments.
+    /// The footprint of `thunk` with these arguments, [in order](Footprint::in_order).
     ///
-    /// *Errors* when it is not registered; the inner one when the arguments are not the thunk's.
-    pub fn footprint(
-        &self,
-        thunk: &ThunkId,
-        arguments: &Value,
-    ) -> Result<Result<Footprint, DecodeError>, UnknownThunk> {
-        Ok(self.code(thunk)?.footprint(arguments))
+    /// *Errors* when it is not registered, when the arguments are not its own, and when its code panics, which is caught.
+    pub fn footprint(&self, thunk: &ThunkId, arguments: &Value) -> Result<Footprint, FootprintError> {
+        let code = self.code(thunk)?;
+        let thunk = || thunk.clone();
+        match catch(|| code.footprint(arguments)) {
+            Ok(Ok(footprint)) => Ok(footprint.in_order()),
+            Ok(Err(error)) => Err(FootprintError::Arguments { thunk: thunk(), error }),
+            Err(message) => Err(FootprintError::Panicked {
+                thunk: thunk(),
+                message,
+            }),
+        }
     }
 
     /// Evaluates `transaction` at `now` over `view`. *Gives* its outcome and, if it committed, its writes.
@@ -131,13 +161,14 @@ impl Registry {
     ) -> Result<(Outcome, BTreeMap<Key, Option<Value>>), UnknownThunk> {
         let code = self.code(&transaction.thunk)?;
         let mut evaluation = Evaluation::new(transaction, now, view);
-        let arguments = &transaction.arguments;
-        let result = catch_unwind(AssertUnwindSafe(|| code.evaluate(arguments, &mut evaluation)))
-            .unwrap_or_else(|panic| Err(panicked(&transaction.thunk, panic.as_ref())));
+        let result = catch(|| code.evaluate(&transaction.arguments, &mut evaluation)).unwrap_or_else(|message| {
+            let thunk = transaction.thunk.clone();
+            Err(Abort::Panicked { thunk, message })
+        });
         // A fault aborts the transaction even if the thunk passed over it.
         Ok(match evaluation.finish().and_then(|writes| Ok((result?, writes))) {
             Ok((output, writes)) => (Outcome::Committed(output), writes),
-            Err(abort) => (Outcome::Aborted(abort), BTreeMap::new()),
+            Err(abort) => (Outcome::Aborted(abort.within_bounds()), BTreeMap::new()),
         })
     }
 
@@ -163,7 +194,7 @@ struct CodeOf<T>(PhantomData<fn() -> T>);
 
 impl<T: Thunk> Code for CodeOf<T> {
     fn footprint(&self, arguments: &Value) -> Result<Footprint, DecodeError> {
-        Ok(codec::decode_value::<T>(arguments)?.footprint().in_order())
+        Ok(codec::decode_value::<T>(arguments)?.footprint())
     }
 
     fn evaluate(&self, arguments: &Value, evaluation: &mut Evaluation<'_>) -> Result<Value, Abort> {
@@ -188,16 +219,5 @@ impl ThunkId {
             name: T::NAME.into(),
             version: T::VERSION,
         }
-    }
-}
-
-fn panicked(thunk: &ThunkId, panic: &(dyn std::any::Any + Send)) -> Abort {
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    Abort::Panicked {
-        thunk: thunk.clone(),
-        message: message.unwrap_or_else(|| "without a message".into()),
     }
 }

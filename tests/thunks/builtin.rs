@@ -110,7 +110,7 @@ fn compare_and_set_finds_something_else_and_says_what() {
         expected: Some("1".into()),
         new: None,
     };
-    let reason = "expected Some(\"1\") at \"k\", found Some(\"2\")".to_owned();
+    let reason = "expected \"1\" at \"k\", found \"2\"".to_owned();
     assert_eq!(database.run(&swap), Err(Abort::Refused(reason)));
     assert_eq!(database.contents(), contents(&[("k", "2".into())]));
 }

@@ -136,7 +136,7 @@ struct Panics {
     way: u8,
 }
 
-const PLANNED: &str = "a planned panic";
+pub(crate) const PLANNED: &str = "a planned panic";
 
 impl Thunk for Panics {
     const NAME: &'static str = "test.panics";
@@ -160,7 +160,7 @@ impl Thunk for Panics {
 struct PlannedWithoutMessage;
 
 /// Keeps the planned panics, and only them, out of the output of the tests.
-fn silence_planned_panics() {
+pub(crate) fn silence_planned_panics() {
     static SILENCED: Once = Once::new();
     SILENCED.call_once(|| {
         let report = std::panic::take_hook();

@@ -5,3 +5,4 @@ mod builtin;
 mod database;
 mod faults;
 mod own_writes;
+mod rogue;

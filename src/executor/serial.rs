@@ -129,21 +129,16 @@ impl<V: Versions> SerialExecutor<V> {
         Ok(result.map(|(outcome, writes)| DryRun { outcome, writes }))
     }
 
-    /// One record: an id that has an outcome keeps it, an id that is too old is refused, all others are evaluated.
+    /// One record: an id that is too old is refused, one that has an outcome keeps it, all others are evaluated.
     fn settle(&mut self, at: Timestamp, transaction: &Transaction) -> Result<Settlement, UnknownThunk> {
         let id = transaction.id;
         let mut writes = BTreeMap::new();
-        let settlement = if let Some((effective, outcome)) = self.outcomes.first(id) {
-            Settlement {
-                record: at,
-                id,
-                effective: *effective,
-                outcome: outcome.clone(),
-            }
-        } else {
-            let outcome = match Outcomes::check_age(id, at.hlc) {
-                Err(abort) => Outcome::Aborted(abort),
-                Ok(()) => {
+        // The age comes first: outcomes are forgotten at the ends of batches, and these differ from replica to replica.
+        let (effective, outcome) = match Outcomes::check_age(id, at.hlc) {
+            Err(abort) => (at, Outcome::Aborted(abort)),
+            Ok(()) => match self.outcomes.first(id) {
+                Some(first) => first.clone(),
+                None => {
                     let view = Snapshot {
                         versions: &self.versions,
                         at,
@@ -151,15 +146,15 @@ impl<V: Versions> SerialExecutor<V> {
                     let (outcome, written) = self.registry.evaluate(transaction, at, &view)?;
                     writes = written;
                     self.outcomes.insert(id, at, outcome.clone());
-                    outcome
+                    (at, outcome)
                 }
-            };
-            Settlement {
-                record: at,
-                id,
-                effective: at,
-                outcome,
-            }
+            },
+        };
+        let settlement = Settlement {
+            record: at,
+            id,
+            effective,
+            outcome,
         };
         self.digest.fold(&settlement, &writes);
         for (key, value) in writes {
@@ -214,5 +209,59 @@ impl<V: Versions> View for Snapshot<'_, V> {
             .into_iter()
             .map(|(key, versioned)| (key, versioned.value))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{admit, arguments};
+    use crate::id::NodeId;
+    use crate::limits::OUTCOME_WINDOW;
+    use crate::store::MemoryVersions;
+    use crate::thunk::{Increment, Thunk};
+    use crate::transaction::{Abort, Record, ThunkId};
+
+    const START_MS: u64 = 1_800_000_000_000;
+
+    fn executor() -> SerialExecutor<MemoryVersions> {
+        SerialExecutor::new(Arc::new(Registry::with_builtins()), MemoryVersions::default())
+    }
+
+    /// An increment under the id made at the start, `after_ms` later.
+    fn increment(after_ms: u64) -> (Timestamp, Arc<Record>) {
+        let thunk = Increment {
+            key: "n".into(),
+            amount: 1,
+        };
+        let id = TransactionId::from_parts(START_MS, [0; 10]);
+        let of_thunk = ThunkId {
+            name: Increment::NAME.into(),
+            version: Increment::VERSION,
+        };
+        let arguments = arguments(&thunk).expect("a few bytes");
+        let transaction = admit(&Registry::with_builtins(), id, of_thunk, arguments).expect("a built-in thunk");
+        let hlc = Hlc::from_unix_millis(START_MS + after_ms);
+        let node = NodeId::new(1);
+        (Timestamp { hlc, node }, Arc::new(Record { hlc, transaction }))
+    }
+
+    #[test]
+    fn an_id_at_the_end_of_its_window_settles_alike_however_the_records_are_cut_into_batches() {
+        let window_ms = OUTCOME_WINDOW.as_millis() as u64;
+        let (first, last) = (increment(1), increment(window_ms + 2));
+        let batch = |records: &[_], upto_ms: u64| Batch {
+            records: records.to_vec(),
+            upto: Hlc::from_unix_millis(START_MS + upto_ms),
+        };
+        let whole = executor().evaluate(&batch(&[first.clone(), last.clone()], window_ms + 2));
+        let mut cut = executor();
+        cut.evaluate(&batch(std::slice::from_ref(&first), window_ms + 1));
+        let after = cut.evaluate(&batch(&[last], window_ms + 2));
+        assert_eq!(whole.settlements[1], after.settlements[0]);
+        assert!(
+            matches!(after.settlements[0].outcome, Outcome::Aborted(Abort::Expired { .. })),
+            "{after:?}"
+        );
     }
 }

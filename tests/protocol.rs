@@ -328,3 +328,27 @@ fn records_are_kept_only_until_every_member_has_flushed_them() {
     assert_eq!(cluster.node(node(1)).records_bytes_kept(), 0);
     assert_eq!(cluster.node(node(2)).records_bytes_kept(), 0);
 }
+
+#[test]
+fn one_node_alone_reads_a_snapshot_that_its_clock_has_yet_to_reach() {
+    let mut cluster = Cluster::new(1, 0, Profile::lan());
+    cluster.run_until_ms(10);
+    let read = cluster.read(node(1), ReadMode::At(Hlc::from_unix_millis(START_MS + 200)));
+    cluster.run_until_ms(300);
+    assert!(
+        (200.0..202.0).contains(&cluster.answered_at_ms(read)),
+        "within a tick of its bound, with nobody to wake it"
+    );
+}
+
+#[test]
+fn a_quarantined_node_whose_evaluation_is_blocked_does_not_ask_to_be_woken_at_once_for_ever() {
+    let mut cluster = warm();
+    cluster.blocked = Some(node(2));
+    for number in 0..40 {
+        cluster.run_until_ms(1000 + number * 100);
+        cluster.submit(node(1), number + 1);
+    }
+    cluster.run_until_ms(6000);
+    assert_eq!(cluster.quarantined, [node(2)]);
+}

@@ -109,7 +109,7 @@ impl Node {
                 }
             }
         }
-        self.extend_ceiling(now.wall);
+        self.extend_ceiling(now);
         self.on_time(now);
         self.promise_if_due(now);
         self.advance(now, effects);
@@ -376,12 +376,13 @@ impl Node {
     }
 
     /// Asks for a higher ceiling well before it is needed.
-    fn extend_ceiling(&mut self, wall: WallTime) {
-        let ahead = self.config.profile.ceiling_ahead;
-        let reached = self.clock.last().max(Hlc::from_unix_millis(wall.unix_millis()));
+    fn extend_ceiling(&mut self, now: Now) {
+        // On a slow disk further ahead: a ceiling that has been passed once it is durable would be of no use, time and again.
+        let ahead = self.config.profile.ceiling_ahead.max(self.ceiling_took * 2);
+        let reached = self.clock.last().max(Hlc::from_unix_millis(now.wall.unix_millis()));
         if self.ceiling_asked.is_none() && reached.plus(ahead / 2) > self.clock.ceiling() {
             let ceiling = reached.plus(ahead);
-            self.ceiling_asked = Some((self.mark, ceiling));
+            self.ceiling_asked = Some((self.mark, ceiling, now.monotonic));
             self.log.push(LogEntry::Ceiling(ceiling));
         }
     }
@@ -402,10 +403,15 @@ impl Node {
         }
     }
 
+    /// Whether somebody waits for a bound that this coordinator has not promised yet.
+    fn is_promise_awaited(&self) -> bool {
+        let wanted = self.period.watermark().matrix().wanted();
+        self.period.promised().is_some_and(|promised| promised < wanted)
+    }
+
     /// Picks the peers that get a frame in this step, and makes the promise that it carries.
     fn promise_if_due(&mut self, now: Now) {
-        let wanted = self.period.watermark().matrix().wanted();
-        let is_awaited = self.period.promised().is_some_and(|promised| promised < wanted);
+        let is_awaited = self.is_promise_awaited();
         if is_awaited {
             self.pacing.hurry_all();
         }

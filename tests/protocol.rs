@@ -352,3 +352,15 @@ fn a_quarantined_node_whose_evaluation_is_blocked_does_not_ask_to_be_woken_at_on
     cluster.run_until_ms(6000);
     assert_eq!(cluster.quarantined, [node(2)]);
 }
+
+#[test]
+fn a_disk_slower_than_the_ceiling_is_ahead_costs_time_and_nothing_else() {
+    let mut cluster = Cluster::new(3, 40, Profile::wan());
+    cluster.sync_us.extend((1..=3).map(|id| (node(id), Some(5_000_000))));
+    cluster.run_until_ms(20_000);
+    let requests: Vec<RequestId> = (1..=3).map(|id| cluster.submit(node(id), u64::from(id))).collect();
+    cluster.run_until_ms(40_000);
+    for request in requests {
+        cluster.settlement(request);
+    }
+}

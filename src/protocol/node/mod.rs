@@ -12,6 +12,7 @@ mod period;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use counters::Counters;
 use period::{Appended, Period};
@@ -35,8 +36,10 @@ use crate::transaction::{Record, ThunkId, Transaction};
 pub struct Node {
     config: NodeConfig,
     clock: HybridClock,
-    /// The ceiling that is on its way to the disk.
-    ceiling_asked: Option<(SyncMark, Hlc)>,
+    /// The ceiling that is on its way to the disk, and since when.
+    ceiling_asked: Option<(SyncMark, Hlc, Monotonic)>,
+    /// How long the last ceiling took to become durable.
+    ceiling_took: Duration,
     period: Period,
     pacing: Pacing,
     evaluation: Evaluation,
@@ -63,6 +66,7 @@ impl Node {
         Self {
             clock: HybridClock::new(floor),
             ceiling_asked: None,
+            ceiling_took: Duration::ZERO,
             pacing: Pacing::new(membership.peers_of(config.id)),
             evaluation: Evaluation::new(Hlc::ZERO),
             submissions: Submissions::default(),
@@ -90,7 +94,7 @@ impl Node {
                 }
             }
             Input::Wake => {}
-            Input::Persisted(mark) => self.on_persisted(mark),
+            Input::Persisted(mark) => self.on_persisted(now, mark),
             Input::Evaluated(evaluated) => self.on_evaluated(now, evaluated, effects),
             Input::Submit { request, transaction } => {
                 if let Err(refusal) = self.on_submit(now, request, transaction) {
@@ -226,6 +230,10 @@ impl Node {
             // A relay may bring back what this node said itself; the own row is never learned from others.
             return;
         }
+        if !self.membership().is_member(row.node) && !self.membership().is_coordinator(row.node) {
+            self.counters.not_for_us += 1;
+            return;
+        }
         if self.check_not_in_future(row.wanted, now.wall).is_err() {
             row.wanted = Hlc::ZERO;
         }
@@ -239,10 +247,11 @@ impl Node {
         }
     }
 
-    fn on_persisted(&mut self, mark: SyncMark) {
+    fn on_persisted(&mut self, now: Now, mark: SyncMark) {
         assert!(mark < self.mark, "{mark:?} was never handed out");
-        if let Some((_, ceiling)) = self.ceiling_asked.take_if(|(asked, _)| *asked <= mark) {
+        if let Some((_, ceiling, since)) = self.ceiling_asked.take_if(|(asked, ..)| *asked <= mark) {
             self.clock.raise_ceiling(ceiling);
+            self.ceiling_took = now.monotonic.since(since);
         }
         if self.period.on_persisted(mark) {
             self.pacing.hurry_all();

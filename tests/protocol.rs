@@ -364,3 +364,14 @@ fn a_disk_slower_than_the_ceiling_is_ahead_costs_time_and_nothing_else() {
         cluster.settlement(request);
     }
 }
+
+#[test]
+fn a_row_of_a_stranger_is_dropped_and_counted() {
+    let mut cluster = warm();
+    let mut row = Row::new(node(77), Epoch::FIRST);
+    row.raise_position(node(2), Hlc::from_unix_millis(START_MS + 1400));
+    cluster.receive(node(1), node(2), vec![Message::Row(row)]);
+    cluster.run_until_ms(3000);
+    let counters = cluster.node(node(1)).counters();
+    assert_eq!((counters.not_for_us, counters.fetches), (1, 0));
+}

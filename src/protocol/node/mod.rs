@@ -124,10 +124,19 @@ impl Node {
     /// When the next [`Input::Wake`] is due; [`Monotonic::NEVER`] if nothing is.
     pub fn wake_at(&self) -> Monotonic {
         let profile = &self.config.profile;
+        let (mut retry_at, mut promise_at) = (Monotonic::NEVER, Monotonic::NEVER);
+        if self.quarantine.is_none() {
+            retry_at = self.evaluation.retry_at();
+        }
+        if self.pacing.is_alone() && self.is_promise_awaited() {
+            // There is no frame to carry the promise, so no frame wakes the node to make it.
+            promise_at = self.last_step.plus(profile.active_tick);
+        }
         self.pacing
             .wake_at(self.last_step, profile)
             .min(self.period.wake_at(profile))
-            .min(self.evaluation.retry_at())
+            .min(retry_at)
+            .min(promise_at)
     }
 
     /// The highest bound below which the set of transactions is final, as far as this node knows.

@@ -375,3 +375,17 @@ fn a_row_of_a_stranger_is_dropped_and_counted() {
     let counters = cluster.node(node(1)).counters();
     assert_eq!((counters.not_for_us, counters.fetches), (1, 0));
 }
+
+#[test]
+fn a_node_that_stores_nothing_asks_for_no_stream() {
+    let members = [node(1), node(2), node(3)];
+    let coordinators = [node(1), node(2), node(3), node(4)];
+    let membership = Membership::new(Epoch::FIRST, members, coordinators).unwrap();
+    let mut cluster = Cluster::with_membership(membership, 10, Profile::lan());
+    cluster.run_until_ms(100);
+    let request = cluster.submit(node(1), 1);
+    cluster.run_until_ms(3000);
+    assert!(cluster.answers.contains_key(&request));
+    let counters = cluster.node(node(4)).counters();
+    assert_eq!((counters.fetches, counters.not_for_us), (0, 0));
+}

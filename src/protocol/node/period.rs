@@ -32,7 +32,7 @@ pub(super) struct Period {
     /// Of the own stream, to every other member.
     replication: BTreeMap<NodeId, Replication>,
     watermark: Watermark,
-    /// In the stream of every other coordinator.
+    /// In the stream of every other coordinator; of a node that stores nothing, none.
     lags: BTreeMap<NodeId, Lag>,
     relays: Relays,
     /// Rows or positions have changed since the watermark was last computed.

@@ -5,6 +5,7 @@ mod cluster;
 use cluster::{Answer, Cluster, START_MS, ms, node};
 use plimsoll::id::{Epoch, RequestId};
 use plimsoll::lattice::Row;
+use plimsoll::limits::{FRAME_BYTES_MAX, RECORD_BYTES_MAX};
 use plimsoll::protocol::config::{Membership, Profile};
 use plimsoll::protocol::message::{Append, Message};
 use plimsoll::protocol::{ReadMode, Refusal, Reply};
@@ -388,4 +389,25 @@ fn a_node_that_stores_nothing_asks_for_no_stream() {
     assert!(cluster.answers.contains_key(&request));
     let counters = cluster.node(node(4)).counters();
     assert_eq!((counters.fetches, counters.not_for_us), (0, 0));
+}
+
+#[test]
+fn streams_relayed_together_fit_into_frames() {
+    let mut cluster = Cluster::new(11, 10, Profile::wan());
+    cluster.run_until_ms(500);
+    for other in 3..=11 {
+        cluster.cuts.extend([(node(1), node(other)), (node(other), node(1))]);
+    }
+    cluster.run_until_ms(1000);
+    let requests: Vec<RequestId> = (3..=11)
+        .map(|other| cluster.submit_bytes(node(other), u64::from(other), RECORD_BYTES_MAX - 100))
+        .collect();
+    cluster.run_until_ms(4000);
+    assert!(requests.iter().all(|request| cluster.answers.contains_key(request)));
+    assert_eq!(cluster.evaluated[&node(1)].len(), requests.len());
+    assert!(
+        cluster.frame_bytes_largest <= FRAME_BYTES_MAX,
+        "{} bytes in one frame",
+        cluster.frame_bytes_largest
+    );
 }

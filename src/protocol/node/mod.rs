@@ -5,7 +5,7 @@
 //! includes all that the step has learned. What must be durable before it is said is kept back by the
 //! positions themselves: they rise only when their sync mark has come back.
 //!
-//! Tests of whole nodes are in `tests/protocol_*.rs` and in the simulator.
+//! Tests of whole nodes are in `tests/protocol.rs` and in the simulator.
 
 mod counters;
 mod period;

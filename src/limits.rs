@@ -53,8 +53,7 @@ pub const SUBMISSIONS_WAITING_MAX: usize = 100_000;
 /// Reads that wait for the evaluated bound. Beyond: a read is refused as overloaded.
 pub const READS_WAITING_MAX: usize = 100_000;
 
-/// Bytes of one coordinator's records that a node keeps for peers which are behind. Beyond: the oldest are dropped
-/// once a snapshot covers them.
+/// Bytes of its own records that a coordinator keeps for members which are behind. Beyond: a submit is refused as overloaded.
 pub const STREAM_BYTES_KEPT_MAX: usize = 256 << 20;
 
 /// Records in one batch for the executor, but for further ones at the same [`Hlc`](crate::time::Hlc). What is left over makes the next batch.

@@ -5,6 +5,7 @@ mod cluster;
 use cluster::{Answer, Cluster, START_MS, ms, node};
 use plimsoll::id::{Epoch, RequestId};
 use plimsoll::lattice::Row;
+use plimsoll::limits::{FRAME_BYTES_MAX, RECORD_BYTES_MAX};
 use plimsoll::protocol::config::{Membership, Profile};
 use plimsoll::protocol::message::{Append, Message};
 use plimsoll::protocol::{ReadMode, Refusal, Reply};
@@ -332,4 +333,86 @@ fn records_are_kept_only_until_every_member_has_flushed_them() {
     cluster.run_until_ms(4000);
     assert_eq!(cluster.node(node(1)).records_bytes_kept(), 0);
     assert_eq!(cluster.node(node(2)).records_bytes_kept(), 0);
+}
+
+#[test]
+fn one_node_alone_reads_a_snapshot_that_its_clock_has_yet_to_reach() {
+    let mut cluster = Cluster::new(1, 0, Profile::lan());
+    cluster.run_until_ms(10);
+    let read = cluster.read(node(1), ReadMode::At(Hlc::from_unix_millis(START_MS + 200)));
+    cluster.run_until_ms(300);
+    assert!(
+        (200.0..202.0).contains(&cluster.answered_at_ms(read)),
+        "within a tick of its bound, with nobody to wake it"
+    );
+}
+
+#[test]
+fn a_quarantined_node_whose_evaluation_is_blocked_does_not_ask_to_be_woken_at_once_for_ever() {
+    let mut cluster = warm();
+    cluster.blocked = Some(node(2));
+    for number in 0..40 {
+        cluster.run_until_ms(1000 + number * 100);
+        cluster.submit(node(1), number + 1);
+    }
+    cluster.run_until_ms(6000);
+    assert_eq!(cluster.quarantined, [node(2)]);
+}
+
+#[test]
+fn a_disk_slower_than_the_ceiling_is_ahead_costs_time_and_nothing_else() {
+    let mut cluster = Cluster::new(3, 40, Profile::wan());
+    cluster.sync_us.extend((1..=3).map(|id| (node(id), Some(5_000_000))));
+    cluster.run_until_ms(20_000);
+    let requests: Vec<RequestId> = (1..=3).map(|id| cluster.submit(node(id), u64::from(id))).collect();
+    cluster.run_until_ms(40_000);
+    for request in requests {
+        cluster.settlement(request);
+    }
+}
+
+#[test]
+fn a_row_of_a_stranger_is_dropped_and_counted() {
+    let mut cluster = warm();
+    let mut row = Row::new(node(77), Epoch::FIRST);
+    row.raise_position(node(2), Hlc::from_unix_millis(START_MS + 1400));
+    cluster.receive(node(1), node(2), vec![Message::Row(row)]);
+    cluster.run_until_ms(3000);
+    let counters = cluster.node(node(1)).counters();
+    assert_eq!((counters.not_for_us, counters.fetches), (1, 0));
+}
+
+#[test]
+fn a_node_that_stores_nothing_asks_for_no_stream() {
+    let members = [node(1), node(2), node(3)];
+    let coordinators = [node(1), node(2), node(3), node(4)];
+    let membership = Membership::new(Epoch::FIRST, members, coordinators).unwrap();
+    let mut cluster = Cluster::with_membership(membership, 10, Profile::lan());
+    cluster.run_until_ms(100);
+    let request = cluster.submit(node(1), 1);
+    cluster.run_until_ms(3000);
+    assert!(cluster.answers.contains_key(&request));
+    let counters = cluster.node(node(4)).counters();
+    assert_eq!((counters.fetches, counters.not_for_us), (0, 0));
+}
+
+#[test]
+fn streams_relayed_together_fit_into_frames() {
+    let mut cluster = Cluster::new(11, 10, Profile::wan());
+    cluster.run_until_ms(500);
+    for other in 3..=11 {
+        cluster.cuts.extend([(node(1), node(other)), (node(other), node(1))]);
+    }
+    cluster.run_until_ms(1000);
+    let requests: Vec<RequestId> = (3..=11)
+        .map(|other| cluster.submit_bytes(node(other), u64::from(other), RECORD_BYTES_MAX - 100))
+        .collect();
+    cluster.run_until_ms(4000);
+    assert!(requests.iter().all(|request| cluster.answers.contains_key(request)));
+    assert_eq!(cluster.evaluated[&node(1)].len(), requests.len());
+    assert!(
+        cluster.frame_bytes_largest <= FRAME_BYTES_MAX,
+        "{} bytes in one frame",
+        cluster.frame_bytes_largest
+    );
 }

@@ -6,7 +6,7 @@
 //!
 //! Decoding takes any bytes: it refuses and never panics, and a length inside the bytes cannot make it allocate beyond a
 //! small multiple of what really came ([`claim_bytes_max`]). What a message may say is not decided here, but in
-//! the protocol. Tests: in the parts, `tests/codec_allocation.rs`, `tests/codec_golden.rs`, `fuzz/`.
+//! the protocol. Tests: in the parts, `tests/codec.rs`, `tests/codec_allocation.rs`, `tests/codec_golden.rs`.
 
 mod envelope;
 mod error;

@@ -59,7 +59,8 @@ impl Lag {
     /// An append that `from` sent did not join on: records up to `target` are missing here.
     pub(crate) fn on_gap(&mut self, from: NodeId, target: Hlc, now: Monotonic) {
         match &mut self.behind {
-            Some(behind) if behind.gap_from == Some(from) => behind.target = behind.target.max(target),
+            // Also when another node sends it: a stream that comes from two sides must not put off the asking for ever.
+            Some(behind) if behind.gap_from.is_some() => behind.target = behind.target.max(target),
             _ => {
                 self.behind = Some(Behind {
                     target,
@@ -248,5 +249,16 @@ mod tests {
         assert_eq!(relays.relayed_to(node(1), ms(99)), [(node(2), hlc(7))]);
         assert_eq!(relays.relayed_to(node(3), ms(99)), []);
         assert_eq!(relays.relayed_to(node(1), ms(100)), []);
+    }
+
+    #[test]
+    fn a_hole_seen_by_way_of_two_nodes_is_asked_for_as_soon_as_one_seen_by_way_of_one() {
+        let (mut lag, profile) = (Lag::default(), Profile::wan());
+        let mut asked = None;
+        for at in (0..=12).step_by(3) {
+            lag.on_gap(node(1 + at as u32 % 2), hlc(9), ms(at));
+            asked = asked.or(lag.on_time(ms(at), PATIENCE, &profile).map(|ask| (at, ask)));
+        }
+        assert_eq!(asked, Some((12, Ask::Node(node(1)))), "after a grace of 10 ms");
     }
 }

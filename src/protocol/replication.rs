@@ -76,6 +76,8 @@ impl Replication {
 
     /// The peer asks for the stream after `after`: it has not got what was sent.
     pub(crate) fn on_asked(&mut self, after: Hlc) {
+        // What it has acknowledged since it asked, it has.
+        let after = after.max(self.acknowledged);
         if after < self.sent {
             self.sent = after;
             self.delay.on_sent_again();
@@ -176,5 +178,16 @@ mod tests {
             Delay::default(),
             "an answer to either sending times neither"
         );
+    }
+
+    #[test]
+    fn a_request_that_comes_late_is_not_answered_with_what_was_acknowledged_since() {
+        let (mut replication, profile) = (Replication::new(Hlc::ZERO), Profile::wan());
+        let stream = own(&[2, 4, 6], 7);
+        replication.next_append(&stream, ms(0), &profile);
+        replication.on_acknowledged(hlc(5), ms(100), &profile);
+        replication.on_asked(hlc(0));
+        let again = replication.next_append(&stream, ms(120), &profile);
+        assert_eq!((again.prev, again.records.len()), (hlc(5), 1));
     }
 }

@@ -8,13 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use plimsoll::codec;
 use plimsoll::id::{ClusterId, Epoch, NodeId, RequestId, TransactionId};
 use plimsoll::key::Value;
 use plimsoll::lattice::Digest;
 use plimsoll::protocol::config::{Membership, NodeConfig, Profile};
 use plimsoll::protocol::message::Message;
 use plimsoll::protocol::node::Node;
-use plimsoll::protocol::{Effect, Evaluated, Input, Query, ReadMode, Reply};
+use plimsoll::protocol::{Batch, Effect, Evaluated, Input, Query, ReadMode, Reply};
 use plimsoll::time::{Hlc, Monotonic, Now, Timestamp, WallTime};
 use plimsoll::transaction::{Footprint, Outcome, Settlement, ThunkId, Transaction};
 
@@ -70,6 +71,8 @@ pub(crate) struct Cluster {
     pub(crate) offset_ms: BTreeMap<NodeId, i64>,
     /// A replica that computes something else.
     pub(crate) corrupt: Option<NodeId>,
+    /// A replica that does not know the thunk of any record.
+    pub(crate) blocked: Option<NodeId>,
     pub(crate) answers: BTreeMap<RequestId, (u64, Answer)>,
     /// What every replica evaluated, in order.
     pub(crate) evaluated: BTreeMap<NodeId, Vec<Timestamp>>,
@@ -77,6 +80,8 @@ pub(crate) struct Cluster {
     pub(crate) frames: u64,
     /// They take no step any more, and what is sent to them is lost.
     pub(crate) dead: BTreeSet<NodeId>,
+    /// The encoded length of the largest frame, without its envelope.
+    pub(crate) frame_bytes_largest: usize,
     requests: u64,
 }
 
@@ -116,11 +121,13 @@ impl Cluster {
             sync_us: ids.iter().map(|id| (*id, Some(100))).collect(),
             offset_ms: BTreeMap::new(),
             corrupt: None,
+            blocked: None,
             answers: BTreeMap::new(),
             evaluated: BTreeMap::new(),
             quarantined: Vec::new(),
             frames: 0,
             dead: BTreeSet::new(),
+            frame_bytes_largest: 0,
             requests: 0,
         };
         for a in &ids {
@@ -144,14 +151,17 @@ impl Cluster {
     }
 
     pub(crate) fn submit(&mut self, at: NodeId, number: u64) -> RequestId {
+        self.submit_bytes(at, number, 0)
+    }
+
+    /// Submits a transaction with this many bytes of arguments.
+    pub(crate) fn submit_bytes(&mut self, at: NodeId, number: u64, bytes: usize) -> RequestId {
         let request = self.next_request();
-        self.step(
-            at,
-            Input::Submit {
-                request,
-                transaction: transaction(number),
-            },
-        );
+        let transaction = Transaction {
+            arguments: Value::new(vec![0; bytes]),
+            ..transaction(number)
+        };
+        self.step(at, Input::Submit { request, transaction });
         request
     }
 
@@ -246,10 +256,27 @@ impl Cluster {
         }
     }
 
+    /// What the executor says of a batch that begins with a thunk it does not know; none where it knows them all.
+    fn stop(&self, id: NodeId, batch: &Batch) -> Option<Evaluated> {
+        let (first, record) = batch.records.first().filter(|_| self.blocked == Some(id))?;
+        let digest = Digest {
+            boundary: boundary(first.hlc),
+            value: u64::MAX,
+        };
+        Some(Evaluated {
+            upto: first.hlc.prev(),
+            settlements: Vec::new(),
+            digests: vec![digest],
+            flushed: first.hlc.prev(),
+            blocked: Some(record.transaction.thunk.clone()),
+        })
+    }
+
     fn carry_out(&mut self, id: NodeId, effect: Effect) {
         match effect {
             Effect::Send { to, messages } => {
                 self.frames += 1;
+                self.frame_bytes_largest = self.frame_bytes_largest.max(codec::encoded_len(&messages));
                 if !self.cuts.contains(&(id, to)) {
                     let delay = self.delays_us[&(id, to)];
                     self.arrive(delay, to, Input::Receive { from: id, messages });
@@ -262,6 +289,9 @@ impl Cluster {
                 }
             }
             Effect::Evaluate(batch) => {
+                if let Some(stopped) = self.stop(id, &batch) {
+                    return self.arrive(0, id, Input::Evaluated(stopped));
+                }
                 let order = self.evaluated.entry(id).or_default();
                 let mut settlements = Vec::new();
                 for (timestamp, record) in &batch.records {
@@ -277,7 +307,7 @@ impl Cluster {
                         outcome: Outcome::Committed(Value::new(order.len().to_string())),
                     });
                 }
-                let boundary = Hlc::from_unix_millis(batch.upto.unix_millis() / 1024 * 1024);
+                let boundary = boundary(batch.upto);
                 let folded = order.iter().filter(|timestamp| timestamp.hlc <= boundary).count() as u64;
                 let digest = Digest {
                     boundary,
@@ -310,6 +340,11 @@ impl Cluster {
             input,
         });
     }
+}
+
+/// The last boundary of a digest at or below `hlc`.
+fn boundary(hlc: Hlc) -> Hlc {
+    Hlc::from_unix_millis(hlc.unix_millis() / 1024 * 1024)
 }
 
 pub(crate) fn ms(ms: u64) -> Duration {

@@ -29,6 +29,6 @@ pub struct Counters {
     pub reissued: u64,
     /// Messages of another epoch, dropped.
     pub other_epoch: u64,
-    /// Appends that concern nobody here, dropped.
+    /// Appends that concern nobody here, and rows of nodes that are not in the epoch, dropped.
     pub not_for_us: u64,
 }

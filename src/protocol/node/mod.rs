@@ -5,7 +5,7 @@
 //! includes all that the step has learned. What must be durable before it is said is kept back by the
 //! positions themselves: they rise only when their sync mark has come back.
 //!
-//! Tests of whole nodes are in `tests/protocol_*.rs` and in the simulator.
+//! Tests of whole nodes are in `tests/protocol.rs` and in the simulator.
 
 mod counters;
 mod epochs;
@@ -15,6 +15,7 @@ mod succession;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use counters::Counters;
 use epochs::HeldBack;
@@ -41,8 +42,10 @@ use crate::transaction::{Record, ThunkId, Transaction};
 pub struct Node {
     config: NodeConfig,
     clock: HybridClock,
-    /// The ceiling that is on its way to the disk.
-    ceiling_asked: Option<(SyncMark, Hlc)>,
+    /// The ceiling that is on its way to the disk, and since when.
+    ceiling_asked: Option<(SyncMark, Hlc, Monotonic)>,
+    /// How long the last ceiling took to become durable.
+    ceiling_took: Duration,
     period: Period,
     pacing: Pacing,
     evaluation: Evaluation,
@@ -79,6 +82,7 @@ impl Node {
         Self {
             clock: HybridClock::new(floor),
             ceiling_asked: None,
+            ceiling_took: Duration::ZERO,
             pacing: Pacing::new(membership.peers_of(config.id)),
             evaluation: Evaluation::new(Hlc::ZERO),
             submissions: Submissions::default(),
@@ -111,7 +115,7 @@ impl Node {
                 }
             }
             Input::Wake => {}
-            Input::Persisted(mark) => self.on_persisted(mark),
+            Input::Persisted(mark) => self.on_persisted(now, mark),
             Input::Evaluated(evaluated) => self.on_evaluated(now, evaluated, effects),
             Input::Submit { request, transaction } => {
                 if let Err(refusal) = self.on_submit(now, request, transaction) {
@@ -130,7 +134,7 @@ impl Node {
                 }
             }
         }
-        self.extend_ceiling(now.wall);
+        self.extend_ceiling(now);
         self.on_time(now);
         self.succeed(now, effects);
         self.promise_if_due(now);
@@ -142,6 +146,14 @@ impl Node {
     /// When the next [`Input::Wake`] is due; [`Monotonic::NEVER`] if nothing is.
     pub fn wake_at(&self) -> Monotonic {
         let profile = &self.config.profile;
+        let (mut retry_at, mut promise_at) = (Monotonic::NEVER, Monotonic::NEVER);
+        if self.quarantine.is_none() {
+            retry_at = self.evaluation.retry_at();
+        }
+        if self.pacing.is_alone() && self.is_promise_awaited() {
+            // There is no frame to carry the promise, so no frame wakes the node to make it.
+            promise_at = self.last_step.plus(profile.active_tick);
+        }
         self.pacing
             .wake_at(self.last_step, profile)
             .min(self.period.wake_at(profile))
@@ -153,7 +165,8 @@ impl Node {
                     .min()
                     .unwrap_or(Monotonic::NEVER),
             )
-            .min(self.evaluation.retry_at())
+            .min(retry_at)
+            .min(promise_at)
     }
 
     /// The highest bound below which the set of transactions is final, as far as this node knows.
@@ -278,6 +291,10 @@ impl Node {
             // A relay may bring back what this node said itself; the own row is never learned from others.
             return;
         }
+        if !self.membership().is_member(row.node) && !self.membership().is_coordinator(row.node) {
+            self.counters.not_for_us += 1;
+            return;
+        }
         if self.check_not_in_future(row.wanted, now.wall).is_err() {
             row.wanted = Hlc::ZERO;
         }
@@ -297,10 +314,11 @@ impl Node {
         }
     }
 
-    fn on_persisted(&mut self, mark: SyncMark) {
+    fn on_persisted(&mut self, now: Now, mark: SyncMark) {
         assert!(mark < self.mark, "{mark:?} was never handed out");
-        if let Some((_, ceiling)) = self.ceiling_asked.take_if(|(asked, _)| *asked <= mark) {
+        if let Some((_, ceiling, since)) = self.ceiling_asked.take_if(|(asked, ..)| *asked <= mark) {
             self.clock.raise_ceiling(ceiling);
+            self.ceiling_took = now.monotonic.since(since);
         }
         if self.period.on_persisted(mark) {
             self.pacing.hurry_all();
@@ -457,12 +475,13 @@ impl Node {
     }
 
     /// Asks for a higher ceiling well before it is needed.
-    fn extend_ceiling(&mut self, wall: WallTime) {
-        let ahead = self.config.profile.ceiling_ahead;
-        let reached = self.clock.last().max(Hlc::from_unix_millis(wall.unix_millis()));
+    fn extend_ceiling(&mut self, now: Now) {
+        // On a slow disk further ahead: a ceiling that has been passed once it is durable would be of no use, time and again.
+        let ahead = self.config.profile.ceiling_ahead.max(self.ceiling_took * 2);
+        let reached = self.clock.last().max(Hlc::from_unix_millis(now.wall.unix_millis()));
         if self.ceiling_asked.is_none() && reached.plus(ahead / 2) > self.clock.ceiling() {
             let ceiling = reached.plus(ahead);
-            self.ceiling_asked = Some((self.mark, ceiling));
+            self.ceiling_asked = Some((self.mark, ceiling, now.monotonic));
             self.log.push(LogEntry::Ceiling(ceiling));
         }
     }
@@ -487,10 +506,15 @@ impl Node {
         self.pacing.hurry(peer);
     }
 
+    /// Whether somebody waits for a bound that this coordinator has not promised yet.
+    fn is_promise_awaited(&self) -> bool {
+        let wanted = self.period.watermark().matrix().wanted();
+        self.period.promised().is_some_and(|promised| promised < wanted)
+    }
+
     /// Picks the peers that get a frame in this step, and makes the promise that it carries.
     fn promise_if_due(&mut self, now: Now) {
-        let wanted = self.period.watermark().matrix().wanted();
-        let is_awaited = self.period.promised().is_some_and(|promised| promised < wanted);
+        let is_awaited = self.is_promise_awaited();
         if is_awaited {
             self.pacing.hurry_all();
         }

@@ -33,7 +33,7 @@ pub(super) struct Period {
     /// Of the own stream, to every other member.
     replication: BTreeMap<NodeId, Replication>,
     watermark: Watermark,
-    /// In the stream of every other coordinator.
+    /// In the stream of every other coordinator; of a node that stores nothing, none.
     lags: BTreeMap<NodeId, Lag>,
     relays: Relays,
     /// Rows or positions have changed since the watermark was last computed.
@@ -79,6 +79,7 @@ impl Period {
             watermark: Watermark::new(membership.clone(), start),
             lags: others(&membership.coordinators)
                 .into_iter()
+                .filter(|_| membership.is_member(own))
                 .map(|peer| (peer, Lag::default()))
                 .collect(),
             relays: Relays::default(),
@@ -405,11 +406,18 @@ impl Period {
         }
         messages.extend(self.watermark.matrix().row(self.own).cloned().map(Message::Row));
         let relayed = self.relays.relayed_to(peer, now);
+        let mut relayed_bytes = 0;
         for (coordinator, sent) in &relayed {
+            if relayed_bytes >= APPEND_BYTES_MAX {
+                // Each piece holds one record at least, and many large ones do not fit into one frame.
+                has_more = true;
+                break;
+            }
             let stream = &self.streams[coordinator];
             let append = stream.piece(*sent, APPEND_BYTES_MAX / relayed.len());
             let reached = append.records.last().map_or(append.prev, |record| record.hlc);
             has_more |= reached < stream.last_record();
+            relayed_bytes += append.records.iter().map(|record| record.weight()).sum::<usize>();
             self.relays.on_sent(peer, *coordinator, reached);
             messages.push(Message::Append(append));
             messages.extend(self.watermark.matrix().row(*coordinator).cloned().map(Message::Row));

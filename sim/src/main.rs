@@ -1,6 +1,7 @@
 //! The command line of the simulator.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -20,7 +21,7 @@ const FAILED: u8 = 1;
 const INCONCLUSIVE: u8 = 2;
 /// The arguments or the scenario cannot be used; nothing was run.
 const UNUSABLE: u8 = 64;
-/// The run came to its end, but a file could not be written.
+/// The run came to its end, but a file or standard output could not be written.
 const NOT_WRITTEN: u8 = 74;
 
 /// Events before the end that are shown of a run that failed.
@@ -38,7 +39,7 @@ Exit status:
   1   a check failed; the violation and a command that replays it are printed
   2   no check failed, but one could not decide
   64  the arguments or the scenario cannot be used
-  74  a file could not be written";
+  74  a file or standard output could not be written";
 
 /// Runs whole Plimsoll clusters in virtual time, under faults, and checks what their clients saw.
 #[derive(Parser)]
@@ -93,10 +94,24 @@ fn main() -> ExitCode {
 fn list() -> u8 {
     let scenarios = bundled::descriptions();
     let width = scenarios.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, description) in scenarios {
-        println!("{name:width$}  {description}");
+    let lines: String = scenarios
+        .iter()
+        .map(|(name, description)| format!("{name:width$}  {description}\n"))
+        .collect();
+    match print(&lines) {
+        Ok(()) => PASSED,
+        Err(message) => {
+            eprintln!("{message}");
+            NOT_WRITTEN
+        }
     }
-    PASSED
+}
+
+/// Writes to standard output, which may be a full disk or a pipe that nobody reads any more.
+fn print(text: &str) -> Result<(), String> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| format!("standard output cannot be written: {error}"))
 }
 
 fn run_scenario(arguments: &RunArguments) -> u8 {
@@ -111,8 +126,8 @@ fn run_scenario(arguments: &RunArguments) -> u8 {
             return UNUSABLE;
         }
     };
-    print!("{}", finished.report.table());
-    let written = write_files(arguments, &finished);
+    let printed = print(&finished.report.table());
+    let written = write_files(arguments, &finished).and(printed);
     let judged = conclude(arguments, &finished);
     match (judged, written) {
         (PASSED, Err(message)) => {

@@ -276,3 +276,20 @@ fn an_unusable_setting_is_told_by_its_key() {
     ];
     assert_unusable(&transfer, &["workload.keys", "2"]);
 }
+
+#[test]
+fn a_closed_standard_output_is_an_error_and_the_files_are_written_all_the_same() {
+    let folder = Folder::new("closed-output");
+    let (scenario, json) = (folder.scenario(SCENARIO), folder.file("report.json"));
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let ended = Command::new(env!("CARGO_BIN_EXE_plimsoll-sim"))
+        .args(["run", &scenario, "--json", &json])
+        .stdout(writer)
+        .output()
+        .expect("the program starts");
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(74), "{error}");
+    assert!(error.contains("standard output cannot be written"), "{error}");
+    assert!(fs::metadata(&json).is_ok_and(|file| file.len() > 0));
+}

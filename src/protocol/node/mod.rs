@@ -156,11 +156,9 @@ impl Node {
         }
         self.pacing
             .wake_at(self.last_step, profile)
-            .min(self.period.wake_at(profile))
             .min(self.succession.wake_at())
             .min(
-                self.ended
-                    .iter()
+                self.periods()
                     .map(|period| period.wake_at(profile))
                     .min()
                     .unwrap_or(Monotonic::NEVER),
@@ -201,8 +199,7 @@ impl Node {
 
     /// The weight of the records of all streams that this node keeps for who may need them, in bytes.
     pub fn records_bytes_kept(&self) -> usize {
-        let periods = self.ended.iter().chain([&self.period]);
-        periods
+        self.periods()
             .flat_map(|period| period.streams().values())
             .map(Stream::bytes)
             .sum()
@@ -363,10 +360,14 @@ impl Node {
         self.issue_record(now, Some(request), transaction)
     }
 
+    /// The epochs that are not forgotten yet, the oldest first and the current one last.
+    fn periods(&self) -> impl Iterator<Item = &Period> {
+        self.ended.iter().chain([&self.period])
+    }
+
     /// The weight of the own records that some member still needs, of all epochs.
     fn own_bytes_kept(&self) -> usize {
-        let periods = self.ended.iter().chain([&self.period]);
-        periods.map(Period::kept_bytes).sum()
+        self.periods().map(Period::kept_bytes).sum()
     }
 
     fn issue_record(&mut self, now: Now, request: Option<RequestId>, transaction: Transaction) -> Result<(), Refusal> {

@@ -216,3 +216,90 @@ fn an_attempt_that_hangs_in_its_second_half_asks_for_no_wake_in_the_past() {
     assert_settled(&cluster, request);
     assert_agree(&cluster, &[2, 3]);
 }
+
+#[test]
+fn a_node_that_restarts_coordinates_again_in_the_next_epoch_and_has_lost_nothing() {
+    for restarted in 1..=3 {
+        for down_ms in [1, 100, 5000] {
+            let mut cluster = warm(3);
+            let before = cluster.submit(node(restarted), 1);
+            cluster.run_until_ms(1200);
+            assert_settled(&cluster, before);
+            cluster.crash(node(restarted));
+            cluster.run_until_ms(1200 + down_ms);
+            cluster.restart(node(restarted));
+            let installed = epoch(&cluster, restarted);
+            let request = cluster.submit(node(restarted), 2);
+            let elsewhere = cluster.submit(node(restarted % 3 + 1), 3);
+            cluster.run_until_ms(1200 + down_ms + 4000);
+            assert!(
+                epoch(&cluster, restarted) > installed,
+                "n{restarted}, down for {down_ms} ms"
+            );
+            assert_settled(&cluster, request);
+            assert_settled(&cluster, elsewhere);
+            assert_eq!(coordinators(&cluster, restarted), [1, 2, 3].map(node));
+            assert_agree(&cluster, &[1, 2, 3]);
+            assert_eq!(cluster.evaluated[&node(1)].len(), 4);
+        }
+    }
+}
+
+#[test]
+fn everybody_may_crash_at_once_and_what_was_answered_is_still_there() {
+    let mut cluster = warm(3);
+    let requests = [1, 2, 3].map(|at| cluster.submit(node(at), u64::from(at)));
+    cluster.run_until_ms(1300);
+    for request in requests {
+        assert_settled(&cluster, request);
+    }
+    (1..=3).for_each(|id| cluster.crash(node(id)));
+    cluster.run_until_ms(2000);
+    (1..=3).for_each(|id| cluster.restart(node(id)));
+    let request = cluster.submit(node(2), 4);
+    cluster.run_until_ms(12_000);
+    assert_settled(&cluster, request);
+    assert_eq!(cluster.evaluated[&node(3)].len(), 5);
+    assert_agree(&cluster, &[1, 2, 3]);
+}
+
+#[test]
+fn a_record_that_the_coordinator_forgot_and_others_hold_is_kept_and_its_place_is_not_used_again() {
+    let mut cluster = warm(3);
+    // It never gets to its own disk.
+    cluster.sync_us.insert(node(1), None);
+    cluster.submit(node(1), 1);
+    cluster.run_until_ms(1060);
+    cluster.crash(node(1));
+    cluster.sync_us.insert(node(1), Some(100));
+    cluster.run_until_ms(1100);
+    cluster.restart(node(1));
+    let request = cluster.submit(node(1), 2);
+    cluster.run_until_ms(6000);
+    assert_settled(&cluster, request);
+    assert_eq!(
+        cluster.evaluated[&node(1)].len(),
+        3,
+        "the first, the forgotten and the new one"
+    );
+    assert_agree(&cluster, &[1, 2, 3]);
+}
+
+#[test]
+fn a_member_that_restarts_with_a_vote_stays_fenced() {
+    let mut cluster = warm(3);
+    cluster.crash(node(1));
+    // Long enough for promises, too short for a decision: the proposer hears nobody.
+    cluster.run_until_ms(2990);
+    cluster.cuts.extend([(node(3), node(2))]);
+    cluster.run_until_ms(3500);
+    assert_eq!(epoch(&cluster, 3), Epoch::FIRST);
+    cluster.crash(node(3));
+    cluster.restart(node(3));
+    let request = cluster.submit(node(3), 1);
+    cluster.run_until_ms(4000);
+    cluster.cuts.clear();
+    cluster.run_until_ms(12_000);
+    assert_settled(&cluster, request);
+    assert_agree(&cluster, &[2, 3]);
+}

@@ -112,6 +112,12 @@ impl Disk {
         (mark, self.begin(time_us))
     }
 
+    /// The machine stops: the running sync and what waits come to nothing.
+    pub fn crash(&mut self) {
+        self.syncing = None;
+        self.waiting.clear();
+    }
+
     /// How many syncs have begun.
     pub fn syncs(&self) -> u64 {
         self.syncs

@@ -15,10 +15,32 @@ pub(crate) struct Delay {
     timing: Option<(Hlc, Monotonic)>,
 }
 
+/// A smoothed time and its mean deviation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Estimate {
+pub(crate) struct Estimate {
     smoothed: Duration,
     deviation: Duration,
+}
+
+impl Estimate {
+    /// The estimate with one sample more; of the first one, with a generous deviation.
+    pub(crate) fn with(before: Option<Self>, sample: Duration) -> Self {
+        match before {
+            None => Self {
+                smoothed: sample,
+                deviation: sample / 2,
+            },
+            Some(Self { smoothed, deviation }) => Self {
+                deviation: (deviation * 3 + smoothed.abs_diff(sample)) / 4,
+                smoothed: (smoothed * 7 + sample) / 8,
+            },
+        }
+    }
+
+    /// What hardly any sample exceeds: four deviations more, at least `margin` more.
+    pub(crate) fn upper(&self, margin: Duration) -> Duration {
+        self.smoothed + (self.deviation * 4).max(margin)
+    }
 }
 
 impl Delay {
@@ -42,26 +64,15 @@ impl Delay {
         }
         self.timing = None;
         let sample = now.since(sent_at);
-        self.estimate = Some(match self.estimate {
-            None => Estimate {
-                smoothed: sample,
-                deviation: sample / 2,
-            },
-            Some(Estimate { smoothed, deviation }) => Estimate {
-                deviation: (deviation * 3 + smoothed.abs_diff(sample)) / 4,
-                smoothed: (smoothed * 7 + sample) / 8,
-            },
-        });
+        self.estimate = Some(Estimate::with(self.estimate, sample));
     }
 
     /// How long to wait for an answer before doubting: the round trip and four deviations, at least `margin` more than
     /// the round trip. Before the first sample a generous guess.
     pub(crate) fn patience(&self, margin: Duration) -> Duration {
         const FIRST_GUESS: Duration = Duration::from_millis(500);
-        match self.estimate {
-            None => FIRST_GUESS.max(margin),
-            Some(Estimate { smoothed, deviation }) => smoothed + (deviation * 4).max(margin),
-        }
+        let upper = self.estimate.map(|estimate| estimate.upper(margin));
+        upper.unwrap_or(FIRST_GUESS.max(margin))
     }
 }
 

@@ -3,11 +3,14 @@
 //! Realises suspicion and return of section 3.6 of the design. There are two signs of life. A node is *heard* when a message of
 //! it comes that belongs to the current epoch. A coordinator also *moves*: its stream grows. One that does not move holds
 //! everybody's watermark back and is proposed out, whatever else is heard of it; a member that is heard again is proposed
-//! back in. It only ever guesses: a wrong guess costs an epoch change and nothing else.
+//! back in. How long a silence may be adapts to the silences seen before, on slow and lossy links, and is never shorter than the
+//! profile says. It only ever guesses: a wrong guess costs an epoch change and nothing else.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::config::{Membership, Profile};
+use super::delay::Estimate;
 use crate::id::NodeId;
 use crate::quorum::majority;
 use crate::time::Monotonic;
@@ -23,6 +26,19 @@ pub(crate) struct Detector {
 struct Signs {
     heard_at: Monotonic,
     moved_at: Monotonic,
+    /// The time between two moves.
+    gap: Option<Estimate>,
+}
+
+/// A coordinator is never given more than so many times the silence of the profile.
+const PATIENCE_FACTOR_MAX: u32 = 8;
+
+impl Signs {
+    /// How long this coordinator may stand still.
+    fn patience(&self, profile: &Profile) -> Duration {
+        let usual = self.gap.map_or(Duration::ZERO, |gap| gap.upper(Duration::ZERO) * 2);
+        usual.clamp(profile.suspect_after, profile.suspect_after * PATIENCE_FACTOR_MAX)
+    }
 }
 
 impl Detector {
@@ -31,6 +47,7 @@ impl Detector {
         let signs = Signs {
             heard_at: now,
             moved_at: now,
+            gap: None,
         };
         Self {
             own,
@@ -43,8 +60,10 @@ impl Detector {
     pub(crate) fn succeed(&self, membership: &Membership, now: Monotonic) -> Self {
         let mut next = Self::new(self.own, membership, now);
         for (node, signs) in &mut next.signs {
-            if let Some(known) = self.signs.get(node).filter(|_| !membership.is_coordinator(*node)) {
-                *signs = *known;
+            match self.signs.get(node) {
+                Some(known) if !membership.is_coordinator(*node) => *signs = *known,
+                Some(known) => signs.gap = known.gap,
+                None => {}
             }
         }
         next
@@ -63,6 +82,7 @@ impl Detector {
             *signs = Signs {
                 heard_at: now,
                 moved_at: now,
+                gap: Some(Estimate::with(signs.gap, now.since(signs.moved_at))),
             };
         }
     }
@@ -71,6 +91,13 @@ impl Detector {
     pub(crate) fn is_live(&self, node: NodeId, now: Monotonic, profile: &Profile) -> bool {
         let heard = |signs: &Signs| now.since(signs.heard_at) < profile.suspect_after;
         node == self.own || self.signs.get(&node).is_some_and(heard)
+    }
+
+    /// When the next coordinator will have stood still for too long, if none of them moves; [`Monotonic::NEVER`] if all have.
+    pub(crate) fn suspects_at(&self, membership: &Membership, now: Monotonic, profile: &Profile) -> Monotonic {
+        let coordinators = self.signs.iter().filter(|(node, _)| membership.is_coordinator(**node));
+        let due = coordinators.map(|(_, signs)| signs.moved_at.plus(signs.patience(profile)));
+        due.filter(|due| *due > now).min().unwrap_or(Monotonic::NEVER)
     }
 
     /// The members that should coordinate next, if that is another set than now.
@@ -96,7 +123,7 @@ impl Detector {
             } else if is_fenced {
                 (now.since(signs.heard_at), profile.suspect_after)
             } else {
-                (now.since(signs.moved_at), profile.suspect_after)
+                (now.since(signs.moved_at), signs.patience(profile))
             };
             silent_for < patience
         };

@@ -9,7 +9,8 @@
 //! - [`Effect::Persist`]: write the entries, make them durable, then come back with [`Input::Persisted`] and the mark. Later
 //!   marks may be reported alone: a mark says that all entries up to it are durable. The core keeps back whatever depends on
 //!   it: a driver cannot acknowledge too early by sending too early.
-//! - [`Effect::Evaluate`]: at most one batch is out at a time; come back with [`Input::Evaluated`].
+//! - [`Effect::Evaluate`]: at most one batch is out at a time; come back with [`Input::Evaluated`]. Versions become durable no
+//!   earlier than the log entries that were to be persisted before their batch.
 //! - [`Effect::Read`]: read at the snapshot given, which is at or below the evaluated bound, and answer the request.
 //! - [`Effect::Reply`]: the answer of a request; a request is answered exactly once.
 //! - Call `step` with [`Input::Wake`] at or after [`Node::wake_at`](node::Node::wake_at).
@@ -28,6 +29,7 @@ pub mod node;
 mod pacing;
 mod proposer;
 mod read;
+mod recovery;
 mod replication;
 mod stream;
 mod submission;
@@ -48,6 +50,7 @@ use crate::transaction::{Record, Settlement, ThunkId, Transaction};
 pub use acceptor::Acceptor;
 use decree::Decree;
 use message::Message;
+pub use recovery::Recovered;
 
 /// What a node is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,6 +152,14 @@ pub enum LogEntry {
     },
     /// An epoch has ended: what lies above the cut is void.
     Decree(Decree),
+    /// With the entries before this one, these streams of an epoch are held up to these positions. It says what records alone
+    /// cannot: that there is nothing between the last of them and the position.
+    Held {
+        /// The streams' epoch.
+        epoch: Epoch,
+        /// By coordinator, ascending.
+        positions: Vec<(NodeId, Hlc)>,
+    },
 }
 
 /// Records to evaluate, in timestamp order.

@@ -64,6 +64,14 @@ impl Proposer {
         }
     }
 
+    /// The same after a restart. *Given* the highest ballot that was promised before, and so the highest one that was used here.
+    pub(crate) fn recover(own: NodeId, promised: Ballot) -> Self {
+        Self {
+            round: promised.round,
+            ..Self::new(own)
+        }
+    }
+
     /// Begins an attempt with a ballot above all that were seen.
     pub(crate) fn begin(&mut self, goal: Goal, now: Monotonic, patience: Duration) {
         self.round += 1;

@@ -76,8 +76,7 @@ impl Replication {
 
     /// The peer asks for the stream after `after`: it has not got what was sent.
     pub(crate) fn on_asked(&mut self, after: Hlc) {
-        // What it has acknowledged since it asked, it has.
-        let after = after.max(self.acknowledged);
+        // Also below what it has acknowledged: a node that has restarted knows less of what it holds.
         if after < self.sent {
             self.sent = after;
             self.delay.on_sent_again();

@@ -63,6 +63,17 @@ impl Stream {
         }
     }
 
+    /// The stream as a restarted node finds it: these records, and nothing else up to `held`, all of it durable.
+    ///
+    /// *Given* `records` ascending and above `start`.
+    pub(crate) fn recovered(epoch: Epoch, coordinator: NodeId, start: Hlc, records: &[Arc<Record>], held: Hlc) -> Self {
+        let mut stream = Self::new(epoch, coordinator, start);
+        let last = records.last().map_or(start, |last| last.hlc);
+        stream.extend(records, held.max(last), SyncMark(0));
+        stream.on_persisted(SyncMark(0));
+        stream
+    }
+
     /// Everything at or below is held.
     pub(crate) fn received(&self) -> Hlc {
         self.received

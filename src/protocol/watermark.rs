@@ -30,6 +30,11 @@ impl Watermark {
         }
     }
 
+    /// The same of a restarted node, which knows that everything up to `evaluated` is final.
+    pub(crate) fn resume(&mut self, evaluated: Hlc) {
+        self.watermark = self.watermark.max(evaluated);
+    }
+
     /// The highest bound below which the set of transactions is final, as far as this node knows.
     pub(crate) fn watermark(&self) -> Hlc {
         self.watermark

@@ -15,7 +15,7 @@ use plimsoll::lattice::Digest;
 use plimsoll::protocol::config::{Membership, NodeConfig, Profile};
 use plimsoll::protocol::message::Message;
 use plimsoll::protocol::node::Node;
-use plimsoll::protocol::{Batch, Effect, Evaluated, Input, Query, ReadMode, Reply};
+use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Recovered, Reply, SyncMark};
 use plimsoll::time::{Hlc, Monotonic, Now, Timestamp, WallTime};
 use plimsoll::transaction::{Footprint, Outcome, Settlement, ThunkId, Transaction};
 
@@ -59,7 +59,12 @@ struct Arrival {
 /// The nodes and what lies between them.
 pub(crate) struct Cluster {
     pub(crate) now_us: u64,
+    genesis: Membership,
     nodes: BTreeMap<NodeId, Node>,
+    /// What each node has written and not synced yet, by mark.
+    unsynced: BTreeMap<NodeId, VecDeque<(SyncMark, Vec<LogEntry>)>>,
+    /// What each node's disk holds.
+    logs: BTreeMap<NodeId, Vec<LogEntry>>,
     /// In the order of sending; taken by time.
     arrivals: VecDeque<Arrival>,
     /// One-way delay between two nodes, in either direction.
@@ -82,7 +87,17 @@ pub(crate) struct Cluster {
     pub(crate) dead: BTreeSet<NodeId>,
     /// The encoded length of the largest frame, without its envelope.
     pub(crate) frame_bytes_largest: usize,
+    profile: Profile,
     requests: u64,
+}
+
+fn config(id: NodeId, profile: &Profile) -> NodeConfig {
+    NodeConfig {
+        id,
+        cluster: ClusterId::new(1),
+        profile: profile.clone(),
+        seed: 7,
+    }
 }
 
 impl Cluster {
@@ -103,17 +118,13 @@ impl Cluster {
             .chain(&membership.coordinators)
             .copied()
             .collect();
-        let start = |id: &NodeId| {
-            let config = NodeConfig {
-                id: *id,
-                cluster: ClusterId::new(1),
-                profile: profile.clone(),
-                seed: 7,
-            };
-            (*id, Node::new(config, membership.clone(), Hlc::ZERO))
-        };
+        let start = |id: &NodeId| (*id, Node::new(config(*id, &profile), membership.clone(), Hlc::ZERO));
         let mut cluster = Self {
             now_us: 0,
+            genesis: membership.clone(),
+            profile: profile.clone(),
+            unsynced: BTreeMap::new(),
+            logs: BTreeMap::new(),
             nodes: ids.iter().map(start).collect(),
             arrivals: VecDeque::new(),
             delays_us: BTreeMap::new(),
@@ -178,6 +189,30 @@ impl Cluster {
         request
     }
 
+    /// The node stops: what is not on its disk is gone, its syncs and evaluations too. Frames are still on their way.
+    pub(crate) fn crash(&mut self, id: NodeId) {
+        self.dead.insert(id);
+        self.unsynced.remove(&id);
+        let is_frame = |arrival: &Arrival| matches!(arrival.input, Input::Receive { .. });
+        self.arrivals.retain(|arrival| arrival.to != id || is_frame(arrival));
+    }
+
+    /// The node starts again with what is on its disk; its versions were in memory and are evaluated anew.
+    pub(crate) fn restart(&mut self, id: NodeId) {
+        let recovered = Recovered::from_entries(self.logs.get(&id).cloned().unwrap_or_default());
+        let node = Node::recover(
+            config(id, &self.profile),
+            self.genesis.clone(),
+            &recovered,
+            Hlc::ZERO,
+            Monotonic(self.now_us),
+        );
+        self.nodes.insert(id, node);
+        self.evaluated.remove(&id);
+        self.dead.remove(&id);
+        self.step(id, Input::Wake);
+    }
+
     pub(crate) fn receive(&mut self, to: NodeId, from: NodeId, messages: Vec<Message>) {
         self.step(to, Input::Receive { from, messages });
     }
@@ -198,7 +233,7 @@ impl Cluster {
                 .filter(|(id, _)| !self.dead.contains(id))
                 .map(|(id, node)| (node.wake_at().0, *id))
                 .min()
-                .expect("some node");
+                .unwrap_or((u64::MAX, node(0)));
             let next_us = arrival.map_or(wake.0, |(at_us, _)| at_us.min(wake.0));
             if next_us > end_us {
                 break;
@@ -241,6 +276,12 @@ impl Cluster {
         if self.dead.contains(&id) {
             return;
         }
+        if let Input::Persisted(mark) = input {
+            let unsynced = self.unsynced.entry(id).or_default();
+            while let Some((_, entries)) = unsynced.pop_front_if(|(unsynced, _)| *unsynced <= mark) {
+                self.logs.entry(id).or_default().extend(entries);
+            }
+        }
         let wall_us = (START_MS * 1000 + self.now_us) as i64 + self.offset_ms.get(&id).unwrap_or(&0) * 1000;
         let now = Now {
             wall: WallTime(wall_us as u64),
@@ -267,7 +308,7 @@ impl Cluster {
             upto: first.hlc.prev(),
             settlements: Vec::new(),
             digests: vec![digest],
-            flushed: first.hlc.prev(),
+            flushed: Hlc::ZERO,
             blocked: Some(record.transaction.thunk.clone()),
         })
     }
@@ -284,6 +325,7 @@ impl Cluster {
             }
             Effect::Persist { mark, entries } => {
                 assert!(!entries.is_empty());
+                self.unsynced.entry(id).or_default().push_back((mark, entries));
                 if let Some(sync_us) = self.sync_us[&id] {
                     self.arrive(sync_us, id, Input::Persisted(mark));
                 }
@@ -317,7 +359,8 @@ impl Cluster {
                     upto: batch.upto,
                     settlements,
                     digests: vec![digest],
-                    flushed: batch.upto,
+                    // Nothing of the versions survives a crash.
+                    flushed: Hlc::ZERO,
                     blocked: None,
                 };
                 self.arrive(0, id, Input::Evaluated(evaluated));

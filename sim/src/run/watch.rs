@@ -70,6 +70,19 @@ impl Replica for CounterWatch {
         self.replica.dry_run(transaction, at)
     }
 
+    fn durable(&self) -> Hlc {
+        self.replica.durable()
+    }
+
+    fn crashed(self) -> Self {
+        let replica = self.replica.crashed();
+        Self {
+            evaluated: replica.durable(),
+            replica,
+            ..self
+        }
+    }
+
     fn state(&self) -> Vec<FinalEntry> {
         self.finals.borrow_mut().extend(self.counters());
         self.replica.state()

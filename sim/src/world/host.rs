@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use plimsoll::id::{NodeId, RequestId, TransactionId};
+use plimsoll::protocol::config::{Membership, NodeConfig};
 use plimsoll::protocol::node::Node;
-use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, Reply, SyncMark};
+use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, Recovered, Reply, SyncMark};
 use plimsoll::time::{Hlc, Timestamp};
 use plimsoll::transaction::{Settlement, Transaction};
 
@@ -32,7 +33,20 @@ pub(super) struct Host<R> {
     /// How often a node was started here before. What was on its way for an earlier one is void.
     incarnation: u32,
     running: Option<Running<R>>,
+    config: NodeConfig,
+    genesis: Membership,
+    /// What the disk holds of the node's log.
+    log: Vec<LogEntry>,
+    /// What a crash has left of the replica, while no node runs.
+    left: Option<Left<R>>,
     breaches: Vec<Breach>,
+}
+
+/// What a crash has left of a replica.
+struct Left<R> {
+    replica: R,
+    /// The transactions that the replica holds durably.
+    evaluated: Vec<EvaluatedTransaction>,
 }
 
 /// A node in one run of its process.
@@ -44,8 +58,8 @@ struct Running<R> {
     /// What the executor will have made of the batch that is out.
     batch: Option<Evaluated>,
     calls: BTreeMap<RequestId, Call>,
-    /// The transactions that were written under marks which have not come back.
-    unsynced: VecDeque<(SyncMark, TransactionId)>,
+    /// What was written under marks which have not come back.
+    unsynced: VecDeque<(SyncMark, Vec<LogEntry>)>,
     requests: u64,
     evaluated: Vec<EvaluatedTransaction>,
     /// The watermark and the evaluated bound after the last step.
@@ -63,6 +77,21 @@ struct Call {
 }
 
 impl<R: Replica> Running<R> {
+    fn new(node: Node, replica: R, evaluated: Vec<EvaluatedTransaction>) -> Self {
+        Self {
+            bounds: (node.watermark(), node.evaluated()),
+            node,
+            replica,
+            wake_us: u64::MAX,
+            batch: None,
+            calls: BTreeMap::new(),
+            unsynced: VecDeque::new(),
+            requests: 0,
+            evaluated,
+            effects: Vec::new(),
+        }
+    }
+
     /// What a planted bug tells a client: what the transaction would come to now.
     fn early_answer(&self, node: NodeId, transaction: &Transaction) -> Option<Settlement> {
         let at = self.node.evaluated();
@@ -79,27 +108,28 @@ impl<R: Replica> Running<R> {
 
 impl<R: Replica> Host<R> {
     /// A machine on which a new node is started.
-    pub(super) fn new(place: usize, id: NodeId, clock: Clock, disk: Disk, node: Node, replica: R) -> Self {
+    pub(super) fn new(
+        place: usize,
+        config: NodeConfig,
+        genesis: Membership,
+        clock: Clock,
+        disk: Disk,
+        replica: R,
+    ) -> Self {
+        let node = Node::new(config.clone(), genesis.clone(), Hlc::ZERO);
         Self {
             place,
-            id,
+            id: config.id,
             clock,
             protocol: Cpu::default(),
             executor: Cpu::default(),
             disk,
             incarnation: 0,
-            running: Some(Running {
-                bounds: (node.watermark(), node.evaluated()),
-                node,
-                replica,
-                wake_us: u64::MAX,
-                batch: None,
-                calls: BTreeMap::new(),
-                unsynced: VecDeque::new(),
-                requests: 0,
-                evaluated: Vec::new(),
-                effects: Vec::new(),
-            }),
+            running: Some(Running::new(node, replica, Vec::new())),
+            config,
+            genesis,
+            log: Vec::new(),
+            left: None,
             breaches: Vec::new(),
         }
     }
@@ -109,10 +139,37 @@ impl<R: Replica> Host<R> {
         self.running.is_some() && self.incarnation == incarnation
     }
 
-    /// The node stops. What it held in memory is gone, and what is on its way to it is void.
+    /// The node stops. What it held in memory is gone, and so is what its disk has not synced; the syncs and evaluations on their
+    /// way to it are void.
     pub(super) fn crash(&mut self) {
-        self.running = None;
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        let replica = running.replica.crashed();
+        let mut evaluated = running.evaluated;
+        evaluated.retain(|transaction| transaction.timestamp.hlc <= replica.durable());
+        self.left = Some(Left { replica, evaluated });
+        self.disk.crash();
         self.incarnation += 1;
+    }
+
+    /// The node starts again with what a crash has left. *Gives* whether it did: not where one runs.
+    pub(super) fn restart(&mut self, time_us: u64, outside: &mut Outside) -> bool {
+        let Some(Left { replica, evaluated }) = self.left.take() else {
+            return false;
+        };
+        let recovered = Recovered::from_entries(self.log.iter().cloned());
+        let now = self.clock.now(time_us).monotonic;
+        let node = Node::recover(
+            self.config.clone(),
+            self.genesis.clone(),
+            &recovered,
+            replica.durable(),
+            now,
+        );
+        self.running = Some(Running::new(node, replica, evaluated));
+        self.start(time_us, outside);
+        true
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -163,8 +220,11 @@ impl<R: Replica> Host<R> {
     pub(super) fn on_synced(&mut self, time_us: u64, outside: &mut Outside) -> u64 {
         let (mark, next_us) = self.disk.on_synced(time_us);
         if let Some(running) = &mut self.running {
-            while let Some((_, id)) = running.unsynced.pop_front_if(|(unsynced, _)| *unsynced <= mark) {
-                outside.durability.on_synced(self.place, id);
+            while let Some((_, entries)) = running.unsynced.pop_front_if(|(unsynced, _)| *unsynced <= mark) {
+                for id in ids(&entries) {
+                    outside.durability.on_synced(self.place, id);
+                }
+                self.log.extend(entries);
             }
         }
         self.expect_sync(next_us, outside);
@@ -274,7 +334,7 @@ impl<R: Replica> Host<R> {
             Effect::Persist { mark, entries } => {
                 let (records, bytes) = weigh(&entries);
                 if let Some(running) = &mut self.running {
-                    running.unsynced.extend(ids(&entries).map(|id| (mark, id)));
+                    running.unsynced.push_back((mark, entries));
                 }
                 let at_us = self.protocol.work(records * outside.prices.record);
                 let synced_us = self.disk.write(at_us, mark, bytes);
@@ -313,7 +373,8 @@ impl<R: Replica> Host<R> {
         if let Some(planted) = outside.planted {
             planted.reorder(self.place, &mut batch);
         }
-        let evaluated = running.replica.evaluate(&batch);
+        let mut evaluated = running.replica.evaluate(&batch);
+        evaluated.flushed = running.replica.durable();
         running
             .evaluated
             .extend(evaluated.settlements.iter().map(|settlement| EvaluatedTransaction {
@@ -431,7 +492,7 @@ impl<R: Replica> Host<R> {
 fn ids(entries: &[LogEntry]) -> impl Iterator<Item = TransactionId> {
     let records = entries.iter().filter_map(|entry| match entry {
         LogEntry::Records { records, .. } => Some(records),
-        LogEntry::Ceiling(_) | LogEntry::Vote { .. } | LogEntry::Decree(_) => None,
+        LogEntry::Ceiling(_) | LogEntry::Vote { .. } | LogEntry::Decree(_) | LogEntry::Held { .. } => None,
     });
     records.flatten().map(|record| record.transaction.id)
 }

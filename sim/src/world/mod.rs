@@ -22,7 +22,6 @@ mod tests;
 use plimsoll::id::Epoch;
 use plimsoll::protocol::Input;
 use plimsoll::protocol::config::{Membership, NodeConfig};
-use plimsoll::protocol::node::Node;
 use plimsoll::time::Hlc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -105,10 +104,10 @@ impl<C: Clients, R: Replica> World<C, R> {
             };
             Host::new(
                 place,
-                config.id,
+                config,
+                membership.clone(),
                 Clock::new(&scenario.world.clock, &mut clocks),
                 Disk::new(&scenario.world.disk),
-                Node::new(config, membership.clone(), Hlc::ZERO),
                 replica(place),
             )
         };

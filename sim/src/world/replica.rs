@@ -36,12 +36,20 @@ pub trait Replica {
     /// What `transaction` would come to over the snapshot at `at`; nothing is kept of it. Absent if that cannot be said.
     fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Option<Outcome>;
 
+    /// Everything at or below would survive a crash.
+    fn durable(&self) -> Hlc;
+
+    /// What a crash leaves of it.
+    #[must_use]
+    fn crashed(self) -> Self;
+
     /// The latest version of every key.
     fn state(&self) -> Vec<FinalEntry>;
 }
 
 /// The production executor over versions in memory.
 pub struct MemoryReplica {
+    registry: Arc<Registry>,
     executor: SerialExecutor<MemoryVersions>,
 }
 
@@ -49,7 +57,8 @@ impl MemoryReplica {
     /// A replica that has evaluated nothing and knows these thunks.
     pub fn new(registry: Arc<Registry>) -> Self {
         Self {
-            executor: SerialExecutor::new(registry, MemoryVersions::default()),
+            executor: SerialExecutor::new(Arc::clone(&registry), MemoryVersions::default()),
+            registry,
         }
     }
 }
@@ -69,6 +78,14 @@ impl Replica for MemoryReplica {
 
     fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Option<Outcome> {
         Some(self.executor.dry_run(transaction, at).ok()?.ok()?.outcome)
+    }
+
+    fn durable(&self) -> Hlc {
+        Hlc::ZERO
+    }
+
+    fn crashed(self) -> Self {
+        Self::new(self.registry)
     }
 
     fn state(&self) -> Vec<FinalEntry> {

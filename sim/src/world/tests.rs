@@ -71,6 +71,17 @@ impl Replica for Faulty {
         self.replica.dry_run(transaction, at)
     }
 
+    fn durable(&self) -> Hlc {
+        self.replica.durable()
+    }
+
+    fn crashed(self) -> Self {
+        Self {
+            replica: self.replica.crashed(),
+            ..self
+        }
+    }
+
     fn state(&self) -> Vec<FinalEntry> {
         self.replica.state()
     }

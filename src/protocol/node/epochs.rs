@@ -30,9 +30,10 @@ pub(super) enum HeldBack {
 }
 
 impl Node {
-    /// Whether timestamps are being issued: not while the epoch is fenced, nor before its decree is durable.
+    /// Whether timestamps are being issued: not while the epoch is fenced, nor before its decree is durable, nor by who has restarted in
+    /// it.
     pub(super) fn is_issuing(&self) -> bool {
-        self.period.is_open() && self.installing.is_none()
+        self.period.is_open() && !self.period.is_resumed() && self.installing.is_none()
     }
 
     /// Whether this node may acknowledge: the decree that began the epoch is durable, and everything before it is held.
@@ -104,16 +105,24 @@ impl Node {
         match (message, ended) {
             (Message::Append(append), Some(period)) => {
                 let coordinator = append.coordinator;
-                let is_wanted = period.membership().is_coordinator(coordinator) && coordinator != self.config.id;
-                if is_wanted
-                    && let Appended::Accepted(records) = period.on_append(from, append, self.mark, now.monotonic)
-                    && !records.is_empty()
-                {
-                    self.log.push(LogEntry::Records {
-                        epoch,
-                        coordinator,
-                        records,
-                    });
+                let is_wanted = period.membership().is_coordinator(coordinator)
+                    && (coordinator != self.config.id || period.is_resumed());
+                if is_wanted {
+                    let positions = period.positions();
+                    if let Appended::Accepted(records) = period.on_append(from, append, self.mark, now.monotonic)
+                        && !records.is_empty()
+                    {
+                        self.log.push(LogEntry::Records {
+                            epoch,
+                            coordinator,
+                            records,
+                        });
+                    }
+                    if period.positions() != positions {
+                        // There will be nothing more to tell from that it is complete.
+                        let positions = period.positions();
+                        self.log.push(LogEntry::Held { epoch, positions });
+                    }
                 }
             }
             (Message::Fetch(fetch), Some(period)) => {
@@ -194,6 +203,7 @@ impl Node {
         }
         let own = self.config.id;
         tracing::info!(node = %own, epoch = %decree.epoch, start = %decree.start, "begins an epoch");
+        self.log_held();
         self.log.push(LogEntry::Decree(decree.clone()));
         self.installing = Some(self.mark);
         self.clock.begin_epoch(decree.start);
@@ -261,7 +271,15 @@ impl Node {
 
     fn log_vote(&mut self) {
         let (epoch, acceptor) = (self.membership().epoch, self.succession.acceptor().clone());
+        self.log_held();
         self.log.push(LogEntry::Vote { epoch, acceptor });
+    }
+
+    /// Notes how far the streams of the epoch are held. What was answered or voted for rests on it, and after a restart records alone
+    /// could not tell.
+    fn log_held(&mut self) {
+        let (epoch, positions) = (self.membership().epoch, self.period.positions());
+        self.log.push(LogEntry::Held { epoch, positions });
     }
 
     fn say_all(&mut self, said: Vec<(NodeId, Message)>) {

@@ -31,7 +31,10 @@ use super::pacing::Pacing;
 use super::read::{Reads, Snapshot};
 use super::stream::Stream;
 use super::submission::Submissions;
-use super::{Divergence, Doubt, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Refusal, Reply, SyncMark};
+use super::{
+    Acceptor, Divergence, Doubt, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Recovered, Refusal, Reply,
+    SyncMark,
+};
 use crate::id::{NodeId, RequestId};
 use crate::lattice::Row;
 use crate::time::{Hlc, HybridClock, Monotonic, Now, WallTime};
@@ -103,6 +106,41 @@ impl Node {
             counters: Counters::default(),
             config,
         }
+    }
+
+    /// A node that starts again with what it had written.
+    ///
+    /// *Given* the membership of the first epoch, what was found in the log, and the bound up to which the versions hold everything.
+    /// It stores data and votes at once, but issues nothing in an epoch that it had installed before: it asks for another one.
+    pub fn recover(
+        config: NodeConfig,
+        genesis: Membership,
+        recovered: &Recovered,
+        evaluated: Hlc,
+        now: Monotonic,
+    ) -> Self {
+        let mut node = Self::new(config, genesis.clone(), recovered.ceiling());
+        node.decrees = recovered.decrees().to_vec();
+        let own = node.config.id;
+        let (mut membership, mut start) = (genesis, Hlc::ZERO);
+        for decree in recovered.decrees() {
+            let mut period = Period::recover(own, membership, start, recovered, evaluated);
+            period.end(decree);
+            node.ended.push_back(period);
+            (membership, start) = (decree.membership(), decree.start);
+        }
+        node.clock.begin_epoch(start);
+        let vote = recovered.vote(membership.epoch);
+        node.period = Period::recover(own, membership.clone(), start, recovered, evaluated);
+        if vote.is_some_and(Acceptor::is_fenced) {
+            node.period.fence();
+        }
+        node.succession = Succession::recover(&node.config, &membership, vote, now);
+        node.pacing = Pacing::new(membership.peers_of(own));
+        node.agreement = Agreement::new(own, membership.members.len());
+        node.evaluation = Evaluation::new(evaluated);
+        node.last_step = now;
+        node
     }
 
     /// The one door: takes an input at a time, and adds what is to be done to `effects`, in order.
@@ -243,7 +281,7 @@ impl Node {
         let membership = self.membership();
         if !membership.is_member(self.config.id)
             || !membership.is_coordinator(coordinator)
-            || coordinator == self.config.id
+            || coordinator == self.config.id && !self.period.is_resumed()
         {
             self.counters.not_for_us += 1;
             return;

@@ -14,6 +14,7 @@ use super::super::config::{Membership, Profile};
 use super::super::decree::Decree;
 use super::super::delay::Delay;
 use super::super::message::{Append, Fetch, Message};
+use super::super::recovery::Recovered;
 use super::super::replication::Replication;
 use super::super::stream::Stream;
 use super::super::watermark::Watermark;
@@ -39,6 +40,8 @@ pub(super) struct Period {
     /// Rows or positions have changed since the watermark was last computed.
     is_changed: bool,
     stage: Stage,
+    /// This node has restarted in the epoch. It never continues its stream, which is to it like any other's.
+    is_resumed: bool,
 }
 
 /// How far the epoch has come at this node.
@@ -85,8 +88,38 @@ impl Period {
             relays: Relays::default(),
             is_changed: false,
             stage: Stage::Open,
+            is_resumed: false,
             membership,
         }
+    }
+
+    /// The epoch as a restarted node finds it in its log. *Given* that everything up to `evaluated` is in its versions.
+    pub(super) fn recover(
+        own: NodeId,
+        membership: Membership,
+        start: Hlc,
+        recovered: &Recovered,
+        evaluated: Hlc,
+    ) -> Self {
+        let mut period = Self::new(own, membership, start);
+        let epoch = period.membership.epoch;
+        for (coordinator, stream) in &mut period.streams {
+            let (records, held) = recovered.stream(epoch, *coordinator);
+            *stream = Stream::recovered(epoch, *coordinator, start, records, held.max(evaluated));
+        }
+        if period.membership.is_member(own) && period.membership.is_coordinator(own) {
+            period.lags.insert(own, Lag::default());
+        }
+        period.is_resumed = true;
+        period.is_changed = true;
+        period.watermark.resume(evaluated);
+        period.own_row().flushed = evaluated;
+        period
+    }
+
+    /// Whether this node has restarted in the epoch, in which it issues nothing any more.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.is_resumed
     }
 
     /// Nothing more is taken in or acknowledged. Has no effect once the epoch has ended.
@@ -118,7 +151,7 @@ impl Period {
         let mut void = Vec::new();
         for (coordinator, stream) in &mut self.streams {
             let dropped = stream.truncate(decree.cut_of(*coordinator));
-            if *coordinator == self.own {
+            if *coordinator == self.own && !self.is_resumed {
                 void = dropped;
             }
         }
@@ -151,6 +184,14 @@ impl Period {
             .collect()
     }
 
+    /// How far every stream is held: durably once what was written so far is.
+    pub(super) fn positions(&self) -> Vec<(NodeId, Hlc)> {
+        self.streams
+            .iter()
+            .map(|(coordinator, stream)| (*coordinator, stream.received()))
+            .collect()
+    }
+
     /// A piece of a stream for who lacks it, in an epoch in which nothing is sent any more.
     pub(super) fn piece(&self, fetch: &Fetch) -> Option<Append> {
         Some(
@@ -177,9 +218,10 @@ impl Period {
         &self.watermark
     }
 
-    /// The highest bound that this node has promised; none if it does not coordinate.
+    /// The highest bound that this node has promised; none if it issues nothing in the epoch.
     pub(super) fn promised(&self) -> Option<Hlc> {
-        self.streams.get(&self.own).map(Stream::received)
+        let own = self.streams.get(&self.own).filter(|_| !self.is_resumed);
+        own.map(Stream::received)
     }
 
     /// The weight of the own records that a majority does not hold yet.
@@ -200,7 +242,7 @@ impl Period {
         own.extend(record.map_or(&[][..], std::slice::from_ref), upto, mark);
     }
 
-    /// *Given* an append of this epoch and of another coordinator's stream.
+    /// *Given* an append of this epoch and of a stream that this node does not issue itself.
     pub(super) fn on_append(&mut self, from: NodeId, mut append: Append, mark: SyncMark, now: Monotonic) -> Appended {
         let coordinator = append.coordinator;
         match &self.stage {
@@ -250,7 +292,7 @@ impl Period {
 
     /// `from` asks for a stream of this epoch, this node's own or one that it holds.
     pub(super) fn on_fetch(&mut self, from: NodeId, fetch: &Fetch, now: Monotonic, profile: &Profile) {
-        if fetch.coordinator == self.own {
+        if fetch.coordinator == self.own && !self.is_resumed {
             if let Some(replication) = self.replication.get_mut(&from) {
                 replication.on_asked(fetch.after);
             }
@@ -400,7 +442,8 @@ impl Period {
         messages: &mut Vec<Message>,
     ) -> bool {
         let mut has_more = false;
-        if let (Some(own), Some(replication)) = (self.streams.get(&self.own), self.replication.get_mut(&peer)) {
+        let own = self.streams.get(&self.own).filter(|_| !self.is_resumed);
+        if let (Some(own), Some(replication)) = (own, self.replication.get_mut(&peer)) {
             messages.push(Message::Append(replication.next_append(own, now, profile)));
             has_more |= replication.has_more(own.last_record());
         }

@@ -5,6 +5,7 @@
 //! installs it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -28,6 +29,8 @@ pub(super) struct Succession {
     acceptor: Acceptor,
     proposer: Proposer,
     detector: Detector,
+    /// This node has restarted in the epoch: it must end before the node coordinates again.
+    is_resumed: bool,
     /// What may be said once the mark has come back.
     held: VecDeque<(SyncMark, NodeId, Held)>,
     /// The decree that this node is to vote for once it holds the streams up to its cut.
@@ -38,6 +41,8 @@ pub(super) struct Succession {
     try_at: Monotonic,
     /// The proposal is said again then to whom has not answered.
     say_at: Monotonic,
+    /// How often this node has tried to end the epoch.
+    attempts: u32,
     random: Xoshiro256PlusPlus,
 }
 
@@ -58,6 +63,17 @@ impl Succession {
         Self::with(config, ending, self.detector.succeed(ending, now))
     }
 
+    /// The same after a restart in the epoch. *Given* the last vote on its end that is durable.
+    pub(super) fn recover(config: &NodeConfig, ending: &Membership, vote: Option<&Acceptor>, now: Monotonic) -> Self {
+        let acceptor = vote.cloned().unwrap_or_default();
+        Self {
+            proposer: Proposer::recover(config.id, acceptor.promised),
+            acceptor,
+            is_resumed: true,
+            ..Self::new(config, ending, now)
+        }
+    }
+
     fn with(config: &NodeConfig, ending: &Membership, detector: Detector) -> Self {
         // Every node and epoch draws its own back-off; the seed is all that tells runs apart.
         let seed = config.seed ^ u64::from(config.id.number()).rotate_left(32) ^ ending.epoch.number();
@@ -67,6 +83,8 @@ impl Succession {
             acceptor: Acceptor::new(),
             proposer: Proposer::new(config.id),
             detector,
+            is_resumed: false,
+            attempts: 0,
             held: VecDeque::new(),
             asked: None,
             look_at: Monotonic(0),
@@ -118,9 +136,14 @@ impl Succession {
     }
 
     pub(super) fn on_promise(&mut self, from: NodeId, promise: Promise, now: Monotonic, profile: &Profile) {
-        let patience = profile.suspect_after * 2;
-        self.proposer
-            .on_answer(from, promise.ballot, promise.answer, &self.ending, now, patience);
+        self.proposer.on_answer(
+            from,
+            promise.ballot,
+            promise.answer,
+            &self.ending,
+            now,
+            patience(profile),
+        );
         self.say_at = now;
     }
 
@@ -196,11 +219,14 @@ impl Succession {
             return;
         };
         self.say_at = now.plus(profile.retransmit_min.max(profile.active_tick * 4));
+        // The own promise comes first, and so is durable before anybody hears of the ballot: a node that restarts never uses one twice.
+        let is_ballot_durable = !matches!(proposal, Proposal::Prepare(_)) || !self.proposer.awaits(self.own);
         for member in self
             .ending
             .members
             .iter()
             .filter(|member| self.proposer.awaits(**member))
+            .filter(|member| is_ballot_durable || **member == self.own)
         {
             let epoch = self.ending.epoch;
             let message = match &proposal {
@@ -216,20 +242,24 @@ impl Succession {
 
     /// Looks whether the epoch should end, and begins an attempt once that has been so for this node's turn.
     fn look(&mut self, now: Monotonic, profile: &Profile) {
-        self.look_at = now.plus(profile.idle_tick);
-        match self.wish(now, profile) {
-            None => self.try_at = Monotonic::NEVER,
-            Some(_) if self.try_at == Monotonic::NEVER => self.try_at = now.plus(self.back_off(now, profile)),
-            Some(coordinators) if now >= self.try_at => {
-                let goal = Goal {
-                    members: self.ending.members.clone(),
-                    coordinators,
-                };
-                self.proposer.begin(goal, now, profile.suspect_after * 2);
-                self.try_at = now.plus(profile.suspect_after * 2 + self.back_off(now, profile));
-                self.say_at = now;
-            }
-            Some(_) => {}
+        let suspects_at = self.detector.suspects_at(&self.ending, now, profile);
+        self.look_at = now.plus(profile.idle_tick).min(suspects_at);
+        let Some(coordinators) = self.wish(now, profile) else {
+            self.try_at = Monotonic::NEVER;
+            return;
+        };
+        if self.try_at == Monotonic::NEVER {
+            self.try_at = now.plus(self.back_off(now, profile));
+        }
+        if now >= self.try_at {
+            let goal = Goal {
+                members: self.ending.members.clone(),
+                coordinators,
+            };
+            self.attempts += 1;
+            self.proposer.begin(goal, now, patience(profile));
+            self.try_at = now.plus(patience(profile) + self.back_off(now, profile));
+            self.say_at = now;
         }
     }
 
@@ -245,18 +275,29 @@ impl Succession {
         }
     }
 
-    /// Who should coordinate next, if the epoch should end: because others are alive than it says, or because it is fenced.
+    /// Who should coordinate next, if the epoch should end: because others are alive than it says, because it is fenced, or
+    /// because this node can do nothing in it.
     fn wish(&self, now: Monotonic, profile: &Profile) -> Option<Vec<NodeId>> {
         let wish = self.detector.wish(&self.ending, self.is_fenced(), now, profile);
-        wish.or_else(|| self.is_fenced().then(|| self.ending.coordinators.clone()))
+        let must_end = self.is_fenced() || self.is_resumed && self.ending.is_coordinator(self.own);
+        wish.or_else(|| must_end.then(|| self.ending.coordinators.clone()))
     }
 
-    /// How long to wait before an attempt: the lowest live node goes first, and chance tells the rest apart.
-    fn back_off(&mut self, now: Monotonic, profile: &Profile) -> std::time::Duration {
+    /// How long to wait before an attempt: the lowest live node goes first and at once, and who has restarted waits for nobody,
+    /// since nobody else knows yet. Chance tells later attempts apart.
+    fn back_off(&mut self, now: Monotonic, profile: &Profile) -> Duration {
+        let turn = profile.suspect_after / 2;
+        if self.attempts == 0 && self.is_resumed {
+            return Duration::ZERO;
+        }
         let is_before = |member: &&NodeId| **member < self.own && self.detector.is_live(**member, now, profile);
         let rank = self.ending.members.iter().filter(is_before).count() as u32;
-        let turn = profile.suspect_after / 2;
-        turn * rank + turn.mul_f64(self.random.random_range(0.0..0.25))
+        let chance = if self.attempts == 0 {
+            0.0
+        } else {
+            self.random.random_range(0.0..1.0)
+        };
+        turn * rank + turn.mul_f64(chance)
     }
 
     fn outbid(&self, ballot: Ballot, outbid: Outbid) -> (NodeId, Message) {
@@ -268,4 +309,9 @@ impl Succession {
             }),
         )
     }
+}
+
+/// How long an attempt may take before it is given up.
+fn patience(profile: &Profile) -> Duration {
+    profile.suspect_after * 2
 }

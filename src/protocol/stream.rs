@@ -84,6 +84,11 @@ impl Stream {
         self.durable
     }
 
+    /// Records at or below may have been dropped.
+    pub(crate) fn dropped(&self) -> Hlc {
+        self.dropped
+    }
+
     /// The weight of the records kept, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes_above(self.dropped)

@@ -13,6 +13,7 @@ use plimsoll::id::{ClusterId, Epoch, NodeId, RequestId, TransactionId};
 use plimsoll::key::Value;
 use plimsoll::lattice::Digest;
 use plimsoll::protocol::config::{Membership, NodeConfig, Profile};
+use plimsoll::protocol::invariants::{Invariant, Thoroughness, Violation, Watcher};
 use plimsoll::protocol::message::Message;
 use plimsoll::protocol::node::Node;
 use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Recovered, Reply, SyncMark};
@@ -87,6 +88,10 @@ pub(crate) struct Cluster {
     pub(crate) dead: BTreeSet<NodeId>,
     /// The encoded length of the largest frame, without its envelope.
     pub(crate) frame_bytes_largest: usize,
+    /// Sees to the invariants after every step; a violation that no test has planted ends the script.
+    watcher: Watcher,
+    /// What was found of violations that a test has planted.
+    pub(crate) violations: Vec<Violation>,
     profile: Profile,
     requests: u64,
 }
@@ -139,6 +144,8 @@ impl Cluster {
             frames: 0,
             dead: BTreeSet::new(),
             frame_bytes_largest: 0,
+            watcher: Watcher::new(&membership, Thoroughness::Full),
+            violations: Vec::new(),
             requests: 0,
         };
         for a in &ids {
@@ -193,6 +200,7 @@ impl Cluster {
     pub(crate) fn crash(&mut self, id: NodeId) {
         self.dead.insert(id);
         self.unsynced.remove(&id);
+        self.watcher.on_crash(id);
         let is_frame = |arrival: &Arrival| matches!(arrival.input, Input::Receive { .. });
         self.arrivals.retain(|arrival| arrival.to != id || is_frame(arrival));
     }
@@ -207,6 +215,8 @@ impl Cluster {
             Hlc::ZERO,
             Monotonic(self.now_us),
         );
+        self.watcher.on_restart(&node);
+        self.note_violations();
         self.nodes.insert(id, node);
         self.evaluated.remove(&id);
         self.dead.remove(&id);
@@ -279,21 +289,33 @@ impl Cluster {
         if let Input::Persisted(mark) = input {
             let unsynced = self.unsynced.entry(id).or_default();
             while let Some((_, entries)) = unsynced.pop_front_if(|(unsynced, _)| *unsynced <= mark) {
+                self.watcher.on_durable(id, &entries);
                 self.logs.entry(id).or_default().extend(entries);
             }
         }
+        self.watcher.on_input(id, &input);
         let wall_us = (START_MS * 1000 + self.now_us) as i64 + self.offset_ms.get(&id).unwrap_or(&0) * 1000;
         let now = Now {
             wall: WallTime(wall_us as u64),
             monotonic: Monotonic(self.now_us),
         };
         let mut effects = Vec::new();
-        self.nodes
-            .get_mut(&id)
-            .expect("a known node")
-            .step(now, input, &mut effects);
+        let node = self.nodes.get_mut(&id).expect("a known node");
+        node.step(now, input, &mut effects);
+        self.watcher.on_step(node, &effects);
+        self.note_violations();
         for effect in effects {
             self.carry_out(id, effect);
+        }
+    }
+
+    fn note_violations(&mut self) {
+        // What a corrupt or blocked replica tells the others of itself is made up.
+        let is_made_up = self.corrupt.is_some() || self.blocked.is_some();
+        for violation in self.watcher.take_violations() {
+            let is_planted = is_made_up && violation.invariant == Invariant::Agreement;
+            assert!(is_planted, "at {} us: {violation}", self.now_us);
+            self.violations.push(violation);
         }
     }
 

@@ -14,7 +14,8 @@ const NAMED_MAX: usize = 10;
 /// The verdict of each check by its name.
 ///
 /// Beside those of [`Checks`]: `answers` (no client got an answer that was none), `nodes` (no node broke a rule before the
-/// world's eyes or found itself different from a majority), `durability` (what was answered lay on a majority's disks), `settled` (everything was answered and all replicas came to one
+/// world's eyes or found itself different from a majority), `durability` (what was answered lay on a majority's disks), `invariants` (no invariant of the
+/// protocol was broken before the eyes of an observer of all nodes), `settled` (everything was answered and all replicas came to one
 /// bound), `final-reads` (they were answered) and `work` (there was something to judge).
 pub(super) fn judge(
     scenario: &Scenario,
@@ -38,6 +39,7 @@ pub(super) fn judge(
     verdicts.insert("answers", answers(recorder));
     verdicts.insert("nodes", nodes(run));
     verdicts.insert("durability", broken(run, Rule::Durability));
+    verdicts.insert("invariants", broken(run, Rule::Invariant));
     verdicts.insert("settled", settled(scenario, &run.ending));
     verdicts.insert("final-reads", final_reads(final_reads_unanswered));
     verdicts.insert("work", work(recorder));

@@ -19,7 +19,8 @@ pub use faults::{CrashConfig, CutConfig, FaultsConfig, Planted};
 pub use problem::{Problem, ScenarioError};
 pub use workload::{Arrivals, CounterMode, Distribution, WorkloadConfig, WorkloadKind};
 pub use world::{
-    ClockConfig, CpuConfig, DelayTable, DiskConfig, NetworkConfig, NodePlace, ProfileBase, ProfileConfig, WorldConfig,
+    ClockConfig, CpuConfig, DelayTable, DiskConfig, InvariantsConfig, NetworkConfig, NodePlace, ProfileBase,
+    ProfileConfig, WorldConfig,
 };
 
 use crate::topology::Topology;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use plimsoll::protocol::config::Profile;
+use plimsoll::protocol::invariants::Thoroughness;
 use serde::Deserialize;
 
 /// Where the nodes are and what they are made of.
@@ -46,6 +47,30 @@ pub struct WorldConfig {
     /// The nodes' own time constants.
     #[serde(default)]
     pub profile: ProfileConfig,
+    /// How closely the invariants of the protocol are watched.
+    #[serde(default)]
+    pub invariants: InvariantsConfig,
+}
+
+/// How closely the invariants of the protocol are watched, after every step of every node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InvariantsConfig {
+    /// What nodes take in, say, evaluate and answer.
+    #[default]
+    Cheap,
+    /// Also what they believe of every stream, and the content of all that they send: for sweeps, at some cost.
+    Full,
+}
+
+impl InvariantsConfig {
+    /// What the core calls it.
+    pub fn resolve(self) -> Thoroughness {
+        match self {
+            Self::Cheap => Thoroughness::Cheap,
+            Self::Full => Thoroughness::Full,
+        }
+    }
 }
 
 fn default_drain_s() -> f64 {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use plimsoll::id::{NodeId, RequestId, TransactionId};
 use plimsoll::protocol::config::{Membership, NodeConfig};
+use plimsoll::protocol::invariants::Violation;
 use plimsoll::protocol::node::Node;
 use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, Recovered, Reply, SyncMark};
 use plimsoll::time::{Hlc, Timestamp};
@@ -141,10 +142,11 @@ impl<R: Replica> Host<R> {
 
     /// The node stops. What it held in memory is gone, and so is what its disk has not synced; the syncs and evaluations on their
     /// way to it are void.
-    pub(super) fn crash(&mut self) {
+    pub(super) fn crash(&mut self, outside: &mut Outside) {
         let Some(running) = self.running.take() else {
             return;
         };
+        outside.watcher.on_crash(self.id);
         let replica = running.replica.crashed();
         let mut evaluated = running.evaluated;
         evaluated.retain(|transaction| transaction.timestamp.hlc <= replica.durable());
@@ -167,6 +169,7 @@ impl<R: Replica> Host<R> {
             replica.durable(),
             now,
         );
+        outside.watcher.on_restart(&node);
         self.running = Some(Running::new(node, replica, evaluated));
         self.start(time_us, outside);
         true
@@ -224,6 +227,7 @@ impl<R: Replica> Host<R> {
                 for id in ids(&entries) {
                     outside.durability.on_synced(self.place, id);
                 }
+                outside.watcher.on_durable(self.id, &entries);
                 self.log.extend(entries);
             }
         }
@@ -295,7 +299,9 @@ impl<R: Replica> Host<R> {
             return;
         };
         let mut effects = std::mem::take(&mut running.effects);
+        outside.watcher.on_input(self.id, &input);
         running.node.step(self.clock.now(begin_us), input, &mut effects);
+        outside.watcher.on_step(&running.node, &effects);
         let bounds = (running.node.watermark(), running.node.evaluated());
         let wake_us = running.node.wake_at().0;
         let before = std::mem::replace(&mut running.bounds, bounds);
@@ -306,6 +312,9 @@ impl<R: Replica> Host<R> {
                 rule: Rule::Conduct,
                 what: format!("I-12: watermark and evaluated bound went from {before:?} to {bounds:?}"),
             });
+        }
+        if outside.watcher.has_found() {
+            self.note_violations(begin_us, outside);
         }
         self.protocol.work(cost_ns);
         for effect in effects.drain(..) {
@@ -434,6 +443,17 @@ impl<R: Replica> Host<R> {
             let (node, incarnation) = (self.place as u16, self.incarnation);
             outside.queue.push(synced_us, Event::Synced { node, incarnation });
         }
+    }
+
+    fn note_violations(&mut self, time_us: u64, outside: &mut Outside) {
+        let found = outside.watcher.take_violations().into_iter();
+        self.breaches
+            .extend(found.map(|Violation { invariant, node, what }| Breach {
+                time_us,
+                node,
+                rule: Rule::Invariant,
+                what: format!("{invariant}: {what}"),
+            }));
     }
 
     fn breach(&mut self, rule: Rule, what: String) {

@@ -88,11 +88,11 @@ impl<C: Clients, R: Replica> World<C, R> {
         mut replica: impl FnMut(usize) -> R,
     ) -> Result<Self, Vec<Problem>> {
         let topology = scenario.check()?;
-        let outside = Outside::new(scenario, topology, seed);
-        let topology = &outside.topology;
         let all = || (0..topology.node_count()).map(|node| topology.id_of(node));
         let membership =
             Membership::new(Epoch::FIRST, all(), all()).expect("a checked scenario has 1 to the most nodes, each once");
+        let outside = Outside::new(scenario, topology, &membership, seed);
+        let topology = &outside.topology;
         let mut clocks = seed.stream("clock");
         let mut seeds = seed.stream("node.seed");
         let start = |place: usize| {
@@ -234,7 +234,7 @@ impl<C: Clients, R: Replica> World<C, R> {
             }
             Event::Crash { node } => {
                 self.note(time_us, EventKind::Crash, node.into(), 0);
-                self.hosts[usize::from(node)].crash();
+                self.hosts[usize::from(node)].crash(&mut self.outside);
             }
             Event::Sample => {
                 self.note(time_us, EventKind::Sample, 0, 0);

@@ -76,6 +76,8 @@ pub enum Rule {
     Durability,
     /// A node keeps to its driver's contract, and its bounds never go back.
     Conduct,
+    /// The invariants of the protocol, as an observer of all nodes sees them.
+    Invariant,
 }
 
 /// What was in the frames that were sent.

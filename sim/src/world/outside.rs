@@ -1,7 +1,9 @@
 //! What all nodes and clients share: the queue, the network, what is on its way, and what was counted.
 
 use plimsoll::id::{ClusterId, NodeId};
+use plimsoll::protocol::config::Membership;
 use plimsoll::protocol::frame::Frame;
+use plimsoll::protocol::invariants::Watcher;
 use plimsoll::protocol::message::Message;
 
 use super::durability::Durability;
@@ -28,6 +30,8 @@ pub(super) struct Outside {
     /// Answers on their way, with the client.
     pub(super) responses: Slab<(usize, ClientResponse)>,
     pub(super) durability: Durability,
+    /// Sees the inside of every node.
+    pub(super) watcher: Watcher,
     pub(super) planted: Option<Planted>,
     client_delay_us: u64,
     /// Buffers of packets that have arrived, to be filled again.
@@ -52,12 +56,13 @@ pub(super) struct Prices {
 }
 
 impl Outside {
-    pub(super) fn new(scenario: &Scenario, topology: Topology, seed: Seed) -> Self {
+    pub(super) fn new(scenario: &Scenario, topology: Topology, genesis: &Membership, seed: Seed) -> Self {
         let cpu = &scenario.world.cpu;
         let mut cluster = seed.stream("cluster");
         Self {
             network: Network::new(scenario, &topology, seed),
             durability: Durability::new(topology.node_count()),
+            watcher: Watcher::new(genesis, scenario.world.invariants.resolve()),
             planted: scenario.faults.planted,
             topology,
             cluster: ClusterId::new(u128::from(cluster.bits()) << u64::BITS | u128::from(cluster.bits())),

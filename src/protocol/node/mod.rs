@@ -9,6 +9,7 @@
 
 mod counters;
 mod epochs;
+mod inspection;
 mod period;
 mod succession;
 

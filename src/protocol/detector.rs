@@ -27,7 +27,7 @@ struct Signs {
     heard_at: Monotonic,
     moved_at: Monotonic,
     /// The time between two moves.
-    gap: Option<Estimate>,
+    gap: Estimate,
 }
 
 /// A coordinator is never given more than so many times the silence of the profile.
@@ -36,7 +36,7 @@ const PATIENCE_FACTOR_MAX: u32 = 8;
 impl Signs {
     /// How long this coordinator may stand still.
     fn patience(&self, profile: &Profile) -> Duration {
-        let usual = self.gap.map_or(Duration::ZERO, |gap| gap.upper(Duration::ZERO) * 2);
+        let usual = self.gap.upper(Duration::ZERO);
         usual.clamp(profile.suspect_after, profile.suspect_after * PATIENCE_FACTOR_MAX)
     }
 }
@@ -47,7 +47,7 @@ impl Detector {
         let signs = Signs {
             heard_at: now,
             moved_at: now,
-            gap: None,
+            gap: Estimate::default(),
         };
         Self {
             own,
@@ -82,7 +82,7 @@ impl Detector {
             *signs = Signs {
                 heard_at: now,
                 moved_at: now,
-                gap: Some(Estimate::with(signs.gap, now.since(signs.moved_at))),
+                gap: signs.gap.with(now.since(signs.moved_at)),
             };
         }
     }

@@ -87,6 +87,8 @@ pub(crate) struct Cluster {
     pub(crate) dead: BTreeSet<NodeId>,
     /// The encoded length of the largest frame, without its envelope.
     pub(crate) frame_bytes_largest: usize,
+    /// Whether what is evaluated survives a crash at once, or not at all.
+    pub(crate) is_flushing: bool,
     profile: Profile,
     requests: u64,
 }
@@ -139,6 +141,7 @@ impl Cluster {
             frames: 0,
             dead: BTreeSet::new(),
             frame_bytes_largest: 0,
+            is_flushing: false,
             requests: 0,
         };
         for a in &ids {
@@ -359,8 +362,7 @@ impl Cluster {
                     upto: batch.upto,
                     settlements,
                     digests: vec![digest],
-                    // Nothing of the versions survives a crash.
-                    flushed: Hlc::ZERO,
+                    flushed: if self.is_flushing { batch.upto } else { Hlc::ZERO },
                     blocked: None,
                 };
                 self.arrive(0, id, Input::Evaluated(evaluated));

@@ -64,9 +64,20 @@ impl Node {
         let mut said = Vec::new();
         match message {
             Message::Prepare(prepare) => {
-                if self.membership().is_member(self.config.id)
-                    && self.succession.on_prepare(prepare.ballot, self.mark, &mut said)
-                {
+                if !self.membership().is_member(self.config.id) {
+                    return;
+                }
+                let (period, clock) = (&self.period, &self.clock);
+                let held = || (period.durable_positions(), clock.last());
+                let is_new = self.succession.on_prepare(
+                    prepare.ballot,
+                    self.mark,
+                    now.monotonic,
+                    &self.config.profile,
+                    held,
+                    &mut said,
+                );
+                if is_new {
                     self.period.fence();
                     self.log_vote();
                 }

@@ -32,7 +32,7 @@ pub(super) struct Succession {
     /// This node has restarted in the epoch: it must end before the node coordinates again.
     is_resumed: bool,
     /// What may be said once the mark has come back.
-    held: VecDeque<(SyncMark, NodeId, Held)>,
+    held: VecDeque<(SyncMark, Held)>,
     /// The decree that this node is to vote for once it holds the streams up to its cut.
     asked: Option<(Ballot, Decree)>,
     /// When to look next whether the epoch should end.
@@ -120,19 +120,55 @@ impl Succession {
     }
 
     /// *Gives* whether the promise is new and must be persisted under `mark`; the answer follows by itself. Otherwise `said` holds
-    /// why not.
-    pub(super) fn on_prepare(&mut self, ballot: Ballot, mark: SyncMark, said: &mut Vec<(NodeId, Message)>) -> bool {
+    /// what there is to say: why not, or the answer once more, for which `held` says how far this node is.
+    pub(super) fn on_prepare(
+        &mut self,
+        ballot: Ballot,
+        mark: SyncMark,
+        now: Monotonic,
+        profile: &Profile,
+        held: impl Fn() -> (Vec<(NodeId, Hlc)>, Hlc),
+        said: &mut Vec<(NodeId, Message)>,
+    ) -> bool {
         self.proposer.on_ballot(ballot);
-        match self.acceptor.prepare(ballot) {
-            Err(outbid) => {
-                said.push(self.outbid(ballot, outbid));
-                false
+        if self.acceptor.promised == ballot {
+            if !self.is_held(Held::Promise(ballot)) {
+                said.push(self.promise(ballot, held()));
             }
-            Ok(()) => {
-                self.held.push_back((mark, ballot.proposer, Held::Promise(ballot)));
-                true
-            }
+            return false;
         }
+        if let Err(outbid) = self.acceptor.prepare(ballot) {
+            said.push(self.outbid(ballot, outbid));
+            return false;
+        }
+        self.held.push_back((mark, Held::Promise(ballot)));
+        if ballot.proposer != self.own {
+            // Somebody tries already: he is given the time for it.
+            let patience = self.patience(profile);
+            self.try_at = now.plus(patience + self.back_off(now, profile));
+        }
+        true
+    }
+
+    fn is_held(&self, what: Held) -> bool {
+        self.held.iter().any(|(_, held)| *held == what)
+    }
+
+    /// The answer to a prepare. *Given* how far this node is, which is durable.
+    fn promise(&self, ballot: Ballot, (positions, clock): (Vec<(NodeId, Hlc)>, Hlc)) -> (NodeId, Message) {
+        let answer = Answer {
+            positions,
+            clock,
+            accepted: self.acceptor.accepted.clone(),
+        };
+        let epoch = self.ending.epoch;
+        (ballot.proposer, Message::Promise(Promise { epoch, ballot, answer }))
+    }
+
+    /// The vote. *Given* that it is durable.
+    fn accepted(&self, ballot: Ballot) -> (NodeId, Message) {
+        let epoch = self.ending.epoch;
+        (ballot.proposer, Message::Accepted(Accepted { epoch, ballot }))
     }
 
     pub(super) fn on_promise(&mut self, from: NodeId, promise: Promise, now: Monotonic, profile: &Profile) {
@@ -142,7 +178,7 @@ impl Succession {
             promise.answer,
             &self.ending,
             now,
-            patience(profile),
+            self.patience(profile),
         );
         self.say_at = now;
     }
@@ -150,6 +186,12 @@ impl Succession {
     /// Notes a decree to vote for; [`Succession::vote`] does it once the streams are held.
     pub(super) fn on_accept(&mut self, accept: Accept, said: &mut Vec<(NodeId, Message)>) {
         self.proposer.on_ballot(accept.ballot);
+        if self.acceptor.has_accepted(accept.ballot) {
+            if !self.is_held(Held::Accepted(accept.ballot)) {
+                said.push(self.accepted(accept.ballot));
+            }
+            return;
+        }
         match self.acceptor.check_ballot(accept.ballot) {
             Err(outbid) => said.push(self.outbid(accept.ballot, outbid)),
             Ok(()) => self.asked = Some((accept.ballot, accept.decree)),
@@ -165,7 +207,7 @@ impl Succession {
         if self.acceptor.accept(ballot, decree).is_err() {
             return false;
         }
-        self.held.push_back((mark, ballot.proposer, Held::Accepted(ballot)));
+        self.held.push_back((mark, Held::Accepted(ballot)));
         true
     }
 
@@ -178,31 +220,19 @@ impl Succession {
         self.proposer.on_ballot(outbid.ballot);
     }
 
-    /// Everything up to `mark` is durable: adds what may be said now. `answer` says how far this node is.
+    /// Everything up to `mark` is durable: adds what may be said now. `held` says how far this node is.
     pub(super) fn on_persisted(
         &mut self,
         mark: SyncMark,
-        answer: impl Fn() -> (Vec<(NodeId, Hlc)>, Hlc),
+        held: impl Fn() -> (Vec<(NodeId, Hlc)>, Hlc),
         said: &mut Vec<(NodeId, Message)>,
     ) {
-        let epoch = self.ending.epoch;
-        while let Some((_, to, held)) = self.held.pop_front_if(|(held, ..)| *held <= mark) {
-            said.push((
-                to,
-                match held {
-                    // A higher ballot may have been promised since; the promise of the lower one still holds, as far as it goes.
-                    Held::Promise(ballot) => {
-                        let (positions, clock) = answer();
-                        let answer = Answer {
-                            positions,
-                            clock,
-                            accepted: self.acceptor.accepted.clone(),
-                        };
-                        Message::Promise(Promise { epoch, ballot, answer })
-                    }
-                    Held::Accepted(ballot) => Message::Accepted(Accepted { epoch, ballot }),
-                },
-            ));
+        while let Some((_, what)) = self.held.pop_front_if(|(held, _)| *held <= mark) {
+            said.push(match what {
+                // A higher ballot may have been promised since; the promise of the lower one still holds, as far as it goes.
+                Held::Promise(ballot) => self.promise(ballot, held()),
+                Held::Accepted(ballot) => self.accepted(ballot),
+            });
         }
     }
 
@@ -257,8 +287,9 @@ impl Succession {
                 coordinators,
             };
             self.attempts += 1;
-            self.proposer.begin(goal, now, patience(profile));
-            self.try_at = now.plus(patience(profile) + self.back_off(now, profile));
+            let patience = self.patience(profile);
+            self.proposer.begin(goal, now, patience);
+            self.try_at = now.plus(patience + self.back_off(now, profile));
             self.say_at = now;
         }
     }
@@ -300,6 +331,12 @@ impl Succession {
         turn * rank + turn.mul_f64(chance)
     }
 
+    /// How long half an attempt may take before it is given up: longer after each that failed, since disks and links may be slow.
+    fn patience(&self, profile: &Profile) -> Duration {
+        const DOUBLINGS_MAX: u32 = 3;
+        profile.suspect_after * (2 << self.attempts.saturating_sub(1).min(DOUBLINGS_MAX))
+    }
+
     fn outbid(&self, ballot: Ballot, outbid: Outbid) -> (NodeId, Message) {
         (
             ballot.proposer,
@@ -309,9 +346,4 @@ impl Succession {
             }),
         )
     }
-}
-
-/// How long an attempt may take before it is given up.
-fn patience(profile: &Profile) -> Duration {
-    profile.suspect_after * 2
 }

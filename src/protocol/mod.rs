@@ -29,6 +29,7 @@ pub mod node;
 mod pacing;
 mod proposer;
 mod read;
+mod reconfiguration;
 mod recovery;
 mod replication;
 mod stream;
@@ -50,6 +51,7 @@ use crate::transaction::{Record, Settlement, ThunkId, Transaction};
 pub use acceptor::Acceptor;
 use decree::Decree;
 use message::Message;
+pub use reconfiguration::{Change, ChangeError};
 pub use recovery::Recovered;
 
 /// What a node is told.
@@ -74,6 +76,13 @@ pub enum Input {
         request: RequestId,
         /// What to submit.
         transaction: Transaction,
+    },
+    /// Members are to be changed.
+    Change {
+        /// Names the answer, which comes once a majority of the new members holds the complete history.
+        request: RequestId,
+        /// How.
+        change: Change,
     },
     /// A client's read.
     Read {
@@ -227,6 +236,11 @@ pub struct Query {
 pub enum Reply {
     /// The transaction was evaluated.
     Settled(Settlement),
+    /// The members were changed, and a majority of the new ones holds the complete history: who has left may be switched off.
+    Changed {
+        /// The epoch of the new members.
+        epoch: Epoch,
+    },
     /// The request did certainly nothing.
     Refused(Refusal),
     /// The transaction may take effect or not: ask another node by its id.
@@ -281,6 +295,9 @@ pub enum Refusal {
         /// By how much, in milliseconds.
         ahead_ms: u64,
     },
+    /// The members cannot be changed so.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// The clock cannot issue a timestamp now: its ceiling is not durable yet, or it is far behind what it has seen.
     #[error("the clock cannot issue a timestamp now: submit again in a moment")]
     ClockExhausted,

@@ -15,7 +15,9 @@ use plimsoll::lattice::Digest;
 use plimsoll::protocol::config::{Membership, NodeConfig, Profile};
 use plimsoll::protocol::message::Message;
 use plimsoll::protocol::node::Node;
-use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Recovered, Reply, SyncMark};
+use plimsoll::protocol::{
+    Batch, Change, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Recovered, Reply, SyncMark,
+};
 use plimsoll::time::{Hlc, Monotonic, Now, Timestamp, WallTime};
 use plimsoll::transaction::{Footprint, Outcome, Settlement, ThunkId, Transaction};
 
@@ -189,6 +191,25 @@ impl Cluster {
                 query: Query::default(),
             },
         );
+        request
+    }
+
+    /// A new node, as far from everybody as they are from each other, that knows the first members and is none of them.
+    pub(crate) fn start_learner(&mut self, id: NodeId) {
+        let delay_us = *self.delays_us.values().next_back().expect("some node");
+        for other in self.nodes.keys() {
+            self.delays_us.insert((id, *other), delay_us);
+            self.delays_us.insert((*other, id), delay_us);
+        }
+        self.sync_us.insert(id, Some(100));
+        let node = Node::new(config(id, &self.profile), self.genesis.clone(), Hlc::ZERO);
+        self.nodes.insert(id, node);
+        self.step(id, Input::Wake);
+    }
+
+    pub(crate) fn change(&mut self, at: NodeId, change: Change) -> RequestId {
+        let request = self.next_request();
+        self.step(at, Input::Change { request, change });
         request
     }
 

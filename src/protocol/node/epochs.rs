@@ -6,6 +6,7 @@
 use super::super::decree::Decree;
 use super::super::evaluation::Limit;
 use super::super::message::Message;
+use super::super::reconfiguration::Progress;
 use super::super::{Batch, Effect, LogEntry, Query, Refusal, Reply, SyncMark};
 use super::period::{Appended, Period};
 use super::{Agreement, Node, Now, Pacing};
@@ -93,8 +94,13 @@ impl Node {
             }
             Message::Accepted(accepted) => {
                 if let Some(decree) = self.succession.on_accepted(from, &accepted) {
-                    let peers = self.membership().peers_of(self.config.id);
-                    said.extend(peers.into_iter().map(|peer| (peer, Message::Decided(decree.clone()))));
+                    let mut told = self.membership().peers_of(self.config.id);
+                    let joins = decree
+                        .members
+                        .iter()
+                        .filter(|member| !self.membership().is_member(**member));
+                    told.extend(joins);
+                    said.extend(told.into_iter().map(|peer| (peer, Message::Decided(decree.clone()))));
                     self.install(now, decree);
                 }
             }
@@ -149,6 +155,33 @@ impl Node {
             }
             _ => {}
         }
+    }
+
+    /// Sees to the change of the members that was asked for here.
+    pub(super) fn reconfigure(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        // Who acknowledges in an epoch holds everything before it; a watermark above the start is a majority of those.
+        let is_complete = self.period.watermark().watermark() > self.epoch_start();
+        let evaluated = self.evaluated();
+        let (succession, profile) = (&self.succession, &self.config.profile);
+        let progress = self.reconfiguration.progress(
+            self.period.membership(),
+            is_complete,
+            evaluated,
+            |node| succession.is_live(node, now.monotonic, profile),
+            now.monotonic,
+            profile,
+        );
+        let (members, answer) = match progress {
+            Progress::Wait => (None, None),
+            Progress::Propose(members) => (Some(members), None),
+            Progress::Done(request) => {
+                let epoch = self.membership().epoch;
+                (None, Some((request, Reply::Changed { epoch })))
+            }
+            Progress::Failed(request, error) => (None, Some((request, Reply::Refused(error.into())))),
+        };
+        self.succession.aim(members, now.monotonic);
+        effects.extend(answer.map(|(request, reply)| Effect::Reply { request, reply }));
     }
 
     /// What has come due: attempts to end the epoch, the vote that waited for records, and what waited for a new epoch.
@@ -225,6 +258,9 @@ impl Node {
         (self.period.own_row().flushed, self.period.own_row().digest) = (flushed, digest);
         self.ended.push_back(ended);
         self.pacing = Pacing::new(membership.peers_of(own));
+        self.guests
+            .retain(|guest, _| !membership.is_member(*guest) && !membership.is_coordinator(*guest));
+        self.guests.keys().for_each(|guest| self.pacing.add(*guest));
         self.pacing.stay_active(now.monotonic, &self.config.profile);
         self.agreement = Agreement::new(own, membership.members.len());
         self.succession = self.succession.succeed(&self.config, &membership, now.monotonic);

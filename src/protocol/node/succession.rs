@@ -31,6 +31,8 @@ pub(super) struct Succession {
     detector: Detector,
     /// This node has restarted in the epoch: it must end before the node coordinates again.
     is_resumed: bool,
+    /// The members of the next epoch that were asked for here.
+    aim: Option<Vec<NodeId>>,
     /// What may be said once the mark has come back.
     held: VecDeque<(SyncMark, Held)>,
     /// The decree that this node is to vote for once it holds the streams up to its cut.
@@ -84,6 +86,7 @@ impl Succession {
             proposer: Proposer::new(config.id),
             detector,
             is_resumed: false,
+            aim: None,
             attempts: 0,
             held: VecDeque::new(),
             asked: None,
@@ -92,6 +95,19 @@ impl Succession {
             say_at: Monotonic::NEVER,
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
         }
+    }
+
+    /// The members of the next epoch that are asked for here.
+    pub(super) fn aim(&mut self, members: Option<Vec<NodeId>>, now: Monotonic) {
+        if self.aim != members {
+            self.aim = members;
+            self.look_at = now;
+        }
+    }
+
+    /// Whether `node` was heard of late.
+    pub(super) fn is_live(&self, node: NodeId, now: Monotonic, profile: &Profile) -> bool {
+        self.detector.is_live(node, now, profile)
     }
 
     /// Whether the epoch is fenced here: nothing more is issued or acknowledged in it.
@@ -274,7 +290,7 @@ impl Succession {
     fn look(&mut self, now: Monotonic, profile: &Profile) {
         let suspects_at = self.detector.suspects_at(&self.ending, now, profile);
         self.look_at = now.plus(profile.idle_tick).min(suspects_at);
-        let Some(coordinators) = self.wish(now, profile) else {
+        let Some(goal) = self.wish(now, profile) else {
             self.try_at = Monotonic::NEVER;
             return;
         };
@@ -282,10 +298,6 @@ impl Succession {
             self.try_at = now.plus(self.back_off(now, profile));
         }
         if now >= self.try_at {
-            let goal = Goal {
-                members: self.ending.members.clone(),
-                coordinators,
-            };
             self.attempts += 1;
             let patience = self.patience(profile);
             self.proposer.begin(goal, now, patience);
@@ -306,19 +318,26 @@ impl Succession {
         }
     }
 
-    /// Who should coordinate next, if the epoch should end: because others are alive than it says, because it is fenced, or
-    /// because this node can do nothing in it.
-    fn wish(&self, now: Monotonic, profile: &Profile) -> Option<Vec<NodeId>> {
+    /// Who should be in the next epoch, if this one should end: because others are alive than it says, because it is fenced,
+    /// because this node can do nothing in it, or because other members were asked for.
+    fn wish(&self, now: Monotonic, profile: &Profile) -> Option<Goal> {
+        if let Some(members) = self.aim.clone() {
+            let coordinates = |member: &NodeId| !self.ending.is_member(*member) || self.is_live(*member, now, profile);
+            let coordinators = members.iter().copied().filter(coordinates).collect();
+            return Some(Goal { members, coordinators });
+        }
         let wish = self.detector.wish(&self.ending, self.is_fenced(), now, profile);
         let must_end = self.is_fenced() || self.is_resumed && self.ending.is_coordinator(self.own);
-        wish.or_else(|| must_end.then(|| self.ending.coordinators.clone()))
+        let coordinators = wish.or_else(|| must_end.then(|| self.ending.coordinators.clone()))?;
+        let members = self.ending.members.clone();
+        Some(Goal { members, coordinators })
     }
 
     /// How long to wait before an attempt: the lowest live node goes first and at once, and who has restarted waits for nobody,
     /// since nobody else knows yet. Chance tells later attempts apart.
     fn back_off(&mut self, now: Monotonic, profile: &Profile) -> Duration {
         let turn = profile.suspect_after / 2;
-        if self.attempts == 0 && self.is_resumed {
+        if self.attempts == 0 && (self.is_resumed || self.aim.is_some()) {
             return Duration::ZERO;
         }
         let is_before = |member: &&NodeId| **member < self.own && self.detector.is_live(**member, now, profile);

@@ -84,6 +84,8 @@ pub enum Input {
         /// How.
         change: Change,
     },
+    /// The node is to be shut down: it takes nothing new, ends what it has, and takes back its hold on the watermark.
+    Resign,
     /// A client's read.
     Read {
         /// Names the answer.
@@ -130,6 +132,8 @@ pub enum Effect {
         /// The answer.
         reply: Reply,
     },
+    /// A majority knows that this node will issue nothing more in the epoch: it may be stopped, and nobody waits for it.
+    Resigned,
     /// The node has stopped serving and evaluating; it goes on holding and relaying streams.
     Quarantine(Divergence),
 }
@@ -294,6 +298,12 @@ pub enum Refusal {
         at: Hlc,
         /// By how much, in milliseconds.
         ahead_ms: u64,
+    },
+    /// This node is being shut down.
+    #[error("{node} is being shut down: submit to another node")]
+    Resigned {
+        /// This node.
+        node: NodeId,
     },
     /// The members cannot be changed so.
     #[error(transparent)]

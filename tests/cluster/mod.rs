@@ -84,6 +84,8 @@ pub(crate) struct Cluster {
     /// What every replica evaluated, in order.
     pub(crate) evaluated: BTreeMap<NodeId, Vec<Timestamp>>,
     pub(crate) quarantined: Vec<NodeId>,
+    /// Who may be stopped, and since when.
+    pub(crate) resigned: Vec<(NodeId, u64)>,
     pub(crate) frames: u64,
     /// They take no step any more, and what is sent to them is lost.
     pub(crate) dead: BTreeSet<NodeId>,
@@ -140,6 +142,7 @@ impl Cluster {
             answers: BTreeMap::new(),
             evaluated: BTreeMap::new(),
             quarantined: Vec::new(),
+            resigned: Vec::new(),
             frames: 0,
             dead: BTreeSet::new(),
             frame_bytes_largest: 0,
@@ -205,6 +208,10 @@ impl Cluster {
         let node = Node::new(config(id, &self.profile), self.genesis.clone(), Hlc::ZERO);
         self.nodes.insert(id, node);
         self.step(id, Input::Wake);
+    }
+
+    pub(crate) fn resign(&mut self, id: NodeId) {
+        self.step(id, Input::Resign);
     }
 
     pub(crate) fn change(&mut self, at: NodeId, change: Change) -> RequestId {
@@ -390,6 +397,7 @@ impl Cluster {
             }
             Effect::Read { request, at, .. } => self.answer(request, Answer::Read(at)),
             Effect::Reply { request, reply } => self.answer(request, Answer::Reply(reply)),
+            Effect::Resigned => self.resigned.push((id, self.now_us)),
             Effect::Quarantine(_) => self.quarantined.push(id),
         }
     }

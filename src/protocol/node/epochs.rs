@@ -12,7 +12,7 @@ use super::period::{Appended, Period};
 use super::{Agreement, Node, Now, Pacing};
 use crate::id::{NodeId, RequestId};
 use crate::limits::SUBMISSIONS_WAITING_MAX;
-use crate::time::{Monotonic, WallTime};
+use crate::time::{Hlc, Monotonic, WallTime};
 use crate::transaction::Transaction;
 
 /// How many decrees of the chain go into one frame: who needs more will ask again.
@@ -34,7 +34,10 @@ impl Node {
     /// Whether timestamps are being issued: not while the epoch is fenced, nor before its decree is durable, nor by who has restarted in
     /// it.
     pub(super) fn is_issuing(&self) -> bool {
-        self.period.is_open() && !self.period.is_resumed() && self.installing.is_none()
+        self.period.is_open()
+            && !self.period.is_resumed()
+            && self.installing.is_none()
+            && self.period.promised() != Some(Hlc::MAX)
     }
 
     /// Whether this node may acknowledge: the decree that began the epoch is durable, and everything before it is held.
@@ -184,6 +187,26 @@ impl Node {
         effects.extend(answer.map(|(request, reply)| Effect::Reply { request, reply }));
     }
 
+    /// Once everything of its own is answered, a node that is being shut down promises never to issue again.
+    pub(super) fn resign(&mut self, effects: &mut Vec<Effect>) {
+        if !self.is_resigning || !self.submissions.is_empty() || !self.held_back.is_empty() {
+            return;
+        }
+        let is_issuing = self.is_issuing() && self.period.promised().is_some();
+        if is_issuing {
+            self.period.issue(None, Hlc::MAX, self.mark);
+            self.log_held();
+            self.raise_positions();
+            self.pacing.hurry_all();
+        }
+        let holds_nobody =
+            self.period.promised().is_none() || self.period.watermark().stable(self.config.id) == Hlc::MAX;
+        if holds_nobody && !self.has_resigned {
+            self.has_resigned = true;
+            effects.push(Effect::Resigned);
+        }
+    }
+
     /// What has come due: attempts to end the epoch, the vote that waited for records, and what waited for a new epoch.
     pub(super) fn succeed(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let mut said = Vec::new();
@@ -324,7 +347,7 @@ impl Node {
 
     /// Notes how far the streams of the epoch are held. What was answered or voted for rests on it, and after a restart records alone
     /// could not tell.
-    fn log_held(&mut self) {
+    pub(super) fn log_held(&mut self) {
         let (epoch, positions) = (self.membership().epoch, self.period.positions());
         self.log.push(LogEntry::Held { epoch, positions });
     }

@@ -76,6 +76,10 @@ pub struct Node {
     /// The peers that get a frame in this step.
     due: Vec<NodeId>,
     last_step: Monotonic,
+    /// It is being shut down.
+    is_resigning: bool,
+    /// The driver knows that it may stop.
+    has_resigned: bool,
     /// Changes of the members that were asked for here.
     reconfiguration: Reconfiguration,
     /// Who is no peer of the epoch and is talked to, until when: learners, and former members.
@@ -109,6 +113,8 @@ impl Node {
             outbox: Vec::new(),
             due: Vec::new(),
             last_step: Monotonic(0),
+            is_resigning: false,
+            has_resigned: false,
             reconfiguration: Reconfiguration::default(),
             guests: BTreeMap::new(),
             counters: Counters::default(),
@@ -161,6 +167,7 @@ impl Node {
                 }
             }
             Input::Wake => {}
+            Input::Resign => self.is_resigning = true,
             Input::Persisted(mark) => self.on_persisted(now, mark),
             Input::Evaluated(evaluated) => self.on_evaluated(now, evaluated, effects),
             Input::Submit { request, transaction } => {
@@ -196,6 +203,7 @@ impl Node {
         self.on_time(now);
         self.reconfigure(now, effects);
         self.succeed(now, effects);
+        self.resign(effects);
         self.promise_if_due(now);
         self.advance(now, effects);
         self.persist(effects);
@@ -326,6 +334,10 @@ impl Node {
             Appended::Accepted(new) => {
                 if self.period.streams()[&coordinator].received() > held {
                     self.succession.on_moved(coordinator, now.monotonic);
+                    if self.period.streams()[&coordinator].received() == Hlc::MAX {
+                        self.succession.on_resigned(coordinator);
+                        self.log_held();
+                    }
                 }
                 if !new.is_empty() {
                     self.counters.records_held += new.len() as u64;
@@ -413,6 +425,7 @@ impl Node {
 
     fn on_submit(&mut self, now: Now, request: RequestId, transaction: Transaction) -> Result<(), Refusal> {
         self.check_serves()?;
+        self.check_stays()?;
         self.submissions
             .check_capacity(self.period.unstable_bytes(), self.own_bytes_kept())?;
         if !self.is_issuing() {
@@ -462,6 +475,9 @@ impl Node {
     ) -> Result<(), Refusal> {
         self.check_serves()?;
         self.reads.check_capacity()?;
+        if mode == ReadMode::Strict {
+            self.check_stays()?;
+        }
         let evaluated = self.evaluated();
         let (bound, snapshot) = match mode {
             ReadMode::Snapshot => (evaluated, Snapshot::Latest),
@@ -503,6 +519,13 @@ impl Node {
             });
         }
         Ok(())
+    }
+
+    fn check_stays(&self) -> Result<(), Refusal> {
+        match self.is_resigning {
+            true => Err(Refusal::Resigned { node: self.config.id }),
+            false => Ok(()),
+        }
     }
 
     fn check_coordinates(&self) -> Result<(), Refusal> {

@@ -130,6 +130,11 @@ impl Succession {
         self.detector.on_moved(node, now);
     }
 
+    /// The stream of `node` has come to its end.
+    pub(super) fn on_resigned(&mut self, node: NodeId) {
+        self.detector.on_resigned(node);
+    }
+
     /// A message of `node` has come.
     pub(super) fn on_heard(&mut self, node: NodeId, now: Monotonic) {
         self.detector.on_heard(node, now);

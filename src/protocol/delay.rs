@@ -16,24 +16,26 @@ pub(crate) struct Delay {
 }
 
 /// A smoothed time and its mean deviation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Estimate {
     smoothed: Duration,
     deviation: Duration,
 }
 
 impl Estimate {
-    /// The estimate with one sample more; of the first one, with a generous deviation.
-    pub(crate) fn with(before: Option<Self>, sample: Duration) -> Self {
-        match before {
-            None => Self {
-                smoothed: sample,
-                deviation: sample / 2,
-            },
-            Some(Self { smoothed, deviation }) => Self {
-                deviation: (deviation * 3 + smoothed.abs_diff(sample)) / 4,
-                smoothed: (smoothed * 7 + sample) / 8,
-            },
+    /// The estimate from a first sample, with a generous deviation.
+    fn first(sample: Duration) -> Self {
+        Self {
+            smoothed: sample,
+            deviation: sample / 2,
+        }
+    }
+
+    /// The estimate with one sample more.
+    pub(crate) fn with(self, sample: Duration) -> Self {
+        Self {
+            deviation: (self.deviation * 3 + self.smoothed.abs_diff(sample)) / 4,
+            smoothed: (self.smoothed * 7 + sample) / 8,
         }
     }
 
@@ -64,7 +66,10 @@ impl Delay {
         }
         self.timing = None;
         let sample = now.since(sent_at);
-        self.estimate = Some(Estimate::with(self.estimate, sample));
+        self.estimate = Some(
+            self.estimate
+                .map_or(Estimate::first(sample), |known| known.with(sample)),
+        );
     }
 
     /// How long to wait for an answer before doubting: the round trip and four deviations, at least `margin` more than

@@ -30,6 +30,7 @@ pub mod node;
 mod pacing;
 mod proposer;
 mod read;
+mod reconfiguration;
 mod recovery;
 mod replication;
 mod stream;
@@ -51,6 +52,7 @@ use crate::transaction::{Record, Settlement, ThunkId, Transaction};
 pub use acceptor::Acceptor;
 use decree::Decree;
 use message::Message;
+pub use reconfiguration::{Change, ChangeError};
 pub use recovery::Recovered;
 
 /// What a node is told.
@@ -76,6 +78,15 @@ pub enum Input {
         /// What to submit.
         transaction: Transaction,
     },
+    /// Members are to be changed.
+    Change {
+        /// Names the answer, which comes once a majority of the new members holds the complete history.
+        request: RequestId,
+        /// How.
+        change: Change,
+    },
+    /// The node is to be shut down: it takes nothing new, ends what it has, and takes back its hold on the watermark.
+    Resign,
     /// A client's read.
     Read {
         /// Names the answer.
@@ -122,6 +133,8 @@ pub enum Effect {
         /// The answer.
         reply: Reply,
     },
+    /// A majority knows that this node will issue nothing more in the epoch: it may be stopped, and nobody waits for it.
+    Resigned,
     /// The node has stopped serving and evaluating; it goes on holding and relaying streams.
     Quarantine(Divergence),
 }
@@ -228,6 +241,11 @@ pub struct Query {
 pub enum Reply {
     /// The transaction was evaluated.
     Settled(Settlement),
+    /// The members were changed, and a majority of the new ones holds the complete history: who has left may be switched off.
+    Changed {
+        /// The epoch of the new members.
+        epoch: Epoch,
+    },
     /// The request did certainly nothing.
     Refused(Refusal),
     /// The transaction may take effect or not: ask another node by its id.
@@ -282,6 +300,15 @@ pub enum Refusal {
         /// By how much, in milliseconds.
         ahead_ms: u64,
     },
+    /// This node is being shut down.
+    #[error("{node} is being shut down: submit to another node")]
+    Resigned {
+        /// This node.
+        node: NodeId,
+    },
+    /// The members cannot be changed so.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// The clock cannot issue a timestamp now: its ceiling is not durable yet, or it is far behind what it has seen.
     #[error("the clock cannot issue a timestamp now: submit again in a moment")]
     ClockExhausted,

@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::LogEntry;
-use super::acceptor::Acceptor;
 use super::decree::Decree;
+use super::{Acceptor, LogEntry};
 use crate::id::{Epoch, NodeId};
 use crate::time::Hlc;
 use crate::transaction::Record;

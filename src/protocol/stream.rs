@@ -193,9 +193,12 @@ impl Stream {
     /// A piece of the stream from `after` on: records up to about `bytes_max` (one at least), and the position they reach.
     ///
     /// What was dropped is not served: such a piece begins where records are still kept, because who asks was known to hold
-    /// all below, and only an old message says otherwise.
+    /// all below, and only an old message says otherwise. A piece joins on to the last record before it, since a node that has
+    /// restarted knows of no promise above its last record.
     pub(crate) fn piece(&self, after: Hlc, bytes_max: usize) -> Append {
         let after = after.max(self.dropped);
+        let before = self.first_above(after).checked_sub(1);
+        let prev = before.map_or(self.dropped, |place| self.records[place].record.hlc);
         let mut records = Vec::new();
         let mut bytes = 0;
         let mut upto = self.received;
@@ -210,7 +213,7 @@ impl Stream {
         Append {
             epoch: self.epoch,
             coordinator: self.coordinator,
-            prev: after,
+            prev,
             upto: upto.max(after),
             records,
         }

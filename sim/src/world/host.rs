@@ -360,12 +360,15 @@ impl<R: Replica> Host<R> {
                 let body = match reply {
                     Reply::Settled(settlement) => ResponseBody::Settled(settlement),
                     Reply::Refused(refusal) => ResponseBody::Refused(refusal.to_string()),
+                    Reply::Changed { epoch } => {
+                        ResponseBody::Unknown(format!("members were changed in {epoch}, and nobody here had asked"))
+                    }
                     Reply::Unknown(doubt) => ResponseBody::Unknown(doubt.to_string()),
                 };
                 let at_us = self.protocol.work(0);
                 self.answer(at_us, request, body, outside);
             }
-            Effect::Quarantine(_) => {}
+            Effect::Resigned | Effect::Quarantine(_) => {}
         }
     }
 

@@ -168,7 +168,7 @@ impl Watcher {
     #[inline]
     pub fn on_input(&mut self, node: NodeId, input: &Input) {
         match input {
-            Input::Receive { .. } | Input::Wake | Input::Persisted(_) => {}
+            Input::Receive { .. } | Input::Wake | Input::Persisted(_) | Input::Change { .. } | Input::Resign => {}
             Input::Submit { transaction, .. } => self.order.on_submit(transaction.id),
             Input::Read { request, mode, .. } => self.on_read(node, *request, *mode),
             Input::Evaluated(evaluated) => self.on_evaluated(node, evaluated),
@@ -190,9 +190,9 @@ impl Watcher {
             match effect {
                 Effect::Send { messages, .. } => self.on_said(place, messages, &mut is_row_seen),
                 Effect::Evaluate(batch) => self.on_batch(place, batch),
-                Effect::Read { request, at, .. } => self.on_snapshot(place, *request, *at),
+                Effect::Read { request, at, .. } => self.on_read_given(place, *request, *at),
                 Effect::Reply { request, reply } => self.on_reply(place, *request, reply),
-                Effect::Persist { .. } | Effect::Quarantine(_) => {}
+                Effect::Persist { .. } | Effect::Resigned | Effect::Quarantine(_) => {}
             }
         }
         if std::mem::take(&mut self.nodes[place].run.has_evaluated) {
@@ -224,6 +224,24 @@ impl Watcher {
         self.on_recovered_decrees(place, node);
         self.on_recovered_streams(place, node);
         self.on_recovered_bounds(place, node);
+    }
+
+    /// A node has durably installed the versions of another at this bound, in place of evaluating everything up to it.
+    ///
+    /// Nothing at or below is needed by it any more, and it holds all of it.
+    pub fn on_snapshot(&mut self, node: NodeId, bound: Hlc) {
+        let place = self.place_of(node);
+        let settled = self.order.count_to(bound);
+        let seen = &mut self.nodes[place];
+        seen.flushed = seen.flushed.max(bound);
+        seen.run.settled = seen.run.settled.max(settled);
+        for (epoch, part) in self.epochs.iter().zip(&mut seen.parts) {
+            for (stream, holding) in epoch.streams.iter().zip(&mut part.holdings) {
+                let count = stream.count_to(bound).min(stream.final_count);
+                holding.held = holding.held.max(count);
+                holding.durable = holding.durable.max(count);
+            }
+        }
     }
 
     /// Whether anything was found that was not taken yet.

@@ -306,7 +306,7 @@ impl Watcher {
     /// A node gives a read its snapshot.
     ///
     /// Invariant I-11: all of it is evaluated, and if the read is strict, everything that was answered before it began is in it.
-    pub(super) fn on_snapshot(&mut self, place: usize, request: RequestId, at: Hlc) {
+    pub(super) fn on_read_given(&mut self, place: usize, request: RequestId, at: Hlc) {
         let node = &mut self.nodes[place];
         let answered = node.run.strict_reads.remove(&request).unwrap_or_default();
         let evaluated = node.run.evaluated;

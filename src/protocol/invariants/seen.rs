@@ -174,6 +174,8 @@ pub(super) struct Part {
     pub(super) promised: Ballot,
     /// It has restarted in the epoch: it issues nothing any more.
     pub(super) is_resumed: bool,
+    /// It has promised to issue nothing in the epoch any more.
+    pub(super) has_resigned: bool,
     /// It has acknowledged something in this run.
     pub(super) has_acknowledged: bool,
 }
@@ -185,6 +187,7 @@ impl Part {
             fenced_at: None,
             promised: Ballot::ZERO,
             is_resumed: false,
+            has_resigned: false,
             has_acknowledged: false,
         }
     }
@@ -220,6 +223,8 @@ pub(super) struct Run {
     pub(super) batch: Option<usize>,
     /// The strict reads that wait, each with a bound below which everything was answered when it began.
     pub(super) strict_reads: BTreeMap<RequestId, Hlc>,
+    /// The place of the oldest epoch that it has not forgotten.
+    pub(super) first_kept: usize,
     /// It has come back from its executor in this step.
     pub(super) has_evaluated: bool,
 }

@@ -82,6 +82,11 @@ impl Watcher {
                 format!("issues {hlc} in {number}, where a node has shown the watermark {watermark}")
             });
         }
+        if node.parts[at].has_resigned {
+            found.add(Invariant::Promise, node.id, || {
+                format!("issues {hlc} in {number}, and had promised to issue nothing in it any more")
+            });
+        }
         if hlc > node.ceiling {
             let ceiling = node.ceiling;
             found.add(Invariant::Promise, node.id, || {
@@ -181,8 +186,8 @@ impl Watcher {
             records,
         } = append;
         let is_own = self.nodes[place].id == *coordinator;
-        if is_own && *upto != Hlc::MAX {
-            self.on_promised(place, *upto);
+        if is_own {
+            self.on_promised(place, *epoch, *upto);
         }
         if !is_own && self.thoroughness == Thoroughness::Cheap {
             return;
@@ -211,13 +216,23 @@ impl Watcher {
     }
 
     /// Invariant I-2: what is promised is at or below the durable ceiling, so that the clock begins above it after a restart.
-    fn on_promised(&mut self, place: usize, upto: Hlc) {
+    fn on_promised(&mut self, place: usize, epoch: Epoch, upto: Hlc) {
+        let at = self.epoch_place(epoch);
         let node = &mut self.nodes[place];
+        if upto == Hlc::MAX {
+            // Nothing more in this epoch, but in a later one.
+            if let Some(at) = at {
+                node.parts[at].has_resigned = true;
+            }
+            return;
+        }
         if upto <= node.promised {
             return;
         }
         node.promised = upto;
-        if upto > node.ceiling {
+        // Nothing at or below the start of the epoch is issued in it anyway, and a restart issues in no epoch before it.
+        let start = at.map_or(Hlc::ZERO, |at| self.epochs[at].start);
+        if upto > node.ceiling.max(start) {
             let ceiling = node.ceiling;
             self.found.add(Invariant::Promise, node.id, || {
                 format!("promises {upto}, and its durable ceiling is {ceiling}: after a crash it could issue below")
@@ -225,39 +240,53 @@ impl Watcher {
         }
     }
 
-    /// Invariant I-14: what a node has dropped lies at or below what every member has flushed, and what it has evaluated itself.
+    /// Invariant I-14: what a node has dropped every member holds durably, in its versions or in its own log; and the node itself has
+    /// evaluated it.
     pub(super) fn on_dropped(&mut self, place: usize, node: &Node) {
-        let needed_above = self.flushed_by_all(place).min(node.evaluated());
         let mut first_kept = None;
         for (epoch, coordinator, stream) in node.streams_held() {
-            let Some(at) = self.epoch_place(epoch) else { continue };
+            let Some((at, slot)) = self.stream_at(epoch, coordinator) else {
+                continue;
+            };
             first_kept.get_or_insert(at);
-            let dropped = stream.dropped();
-            if dropped > self.epochs[at].start && dropped > needed_above {
-                self.found.add(Invariant::Kept, node.id(), || {
-                    format!("has dropped {coordinator} in {epoch} to {dropped}, and above {needed_above} it is needed")
-                });
+            if stream.dropped() > self.epochs[at].start {
+                self.check_dropped(place, at, slot, stream.dropped(), node.evaluated());
             }
         }
-        let forgotten = first_kept.and_then(|first| self.epochs[..first].last());
-        let ended_by = forgotten.and_then(|forgotten| forgotten.decided.as_ref());
-        if let Some(decree) = ended_by.filter(|decree| decree.start > needed_above) {
-            self.found.add(Invariant::Kept, node.id(), || {
-                let (ended, start) = (decree.ends(), decree.start);
-                format!("has forgotten {ended}, which reaches to {start}, and above {needed_above} it is needed")
-            });
+        let first_kept = first_kept.unwrap_or_default();
+        let before = std::mem::replace(&mut self.nodes[place].run.first_kept, first_kept);
+        for forgotten in before..first_kept {
+            for slot in 0..self.epochs[forgotten].streams.len() {
+                let stream = &self.epochs[forgotten].streams[slot];
+                if let Some(last) = stream.final_count.checked_sub(1) {
+                    self.check_dropped(place, forgotten, slot, stream.issued[last].hlc, node.evaluated());
+                }
+            }
         }
     }
 
-    /// Up to where no member needs a record any more, over a restart too. A snapshot that a member has installed durably counts as
-    /// flushed: it is what its executor will report then.
-    fn flushed_by_all(&self, place: usize) -> Hlc {
-        let epoch = &self.epochs[self.nodes[place].run.epoch];
-        if epoch.members.len() < epoch.membership.members.len() {
-            return Hlc::ZERO;
+    fn check_dropped(&mut self, place: usize, at: usize, slot: usize, dropped: Hlc, evaluated: Hlc) {
+        let (epoch, nodes) = (&self.epochs[at], &self.nodes);
+        let stream = &epoch.streams[slot];
+        let members = &self.epochs[nodes[place].run.epoch].membership.members;
+        let needs = |member: &&NodeId| {
+            let Some(seen) = self.places.get(*member).map(|place| &nodes[*place]) else {
+                return stream.count_to(dropped) > 0;
+            };
+            seen.flushed < dropped && seen.parts[at].holdings[slot].durable < stream.count_to(dropped)
+        };
+        let needy = members.iter().find(needs);
+        if needy.is_none() && dropped <= evaluated {
+            return;
         }
-        let flushed = epoch.members.iter().map(|member| self.nodes[*member].flushed);
-        flushed.min().unwrap_or_default()
+        let (node, coordinator, number) = (nodes[place].id, stream.coordinator, epoch.membership.epoch);
+        self.found.add(Invariant::Kept, node, || {
+            let who = needy.map_or_else(
+                || format!("it has evaluated to {evaluated}"),
+                |needy| format!("{needy} needs them"),
+            );
+            format!("has dropped the records of {coordinator} in {number} up to {dropped}, and {who}")
+        });
     }
 
     /// What a restarted node holds, all of it from its disk.

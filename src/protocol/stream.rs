@@ -194,9 +194,10 @@ impl Stream {
     ///
     /// What was dropped is not served: such a piece begins where records are still kept, because who asks was known to hold
     /// all below, and only an old message says otherwise. A piece joins on to the last record before it, since a node that has
-    /// restarted knows of no promise above its last record.
+    /// restarted knows of no promise above its last record. Who asks for more than is held is told what is held, and no further:
+    /// between there may be records that this node has never seen.
     pub(crate) fn piece(&self, after: Hlc, bytes_max: usize) -> Append {
-        let after = after.max(self.dropped);
+        let after = after.min(self.received).max(self.dropped);
         let before = self.first_above(after).checked_sub(1);
         let prev = before.map_or(self.dropped, |place| self.records[place].record.hlc);
         let mut records = Vec::new();
@@ -214,7 +215,7 @@ impl Stream {
             epoch: self.epoch,
             coordinator: self.coordinator,
             prev,
-            upto: upto.max(after),
+            upto,
             records,
         }
     }
@@ -321,6 +322,14 @@ mod tests {
             (vec![hlc(2)], hlc(2)),
             "one record at least"
         );
+    }
+
+    #[test]
+    fn a_piece_reaches_no_further_than_what_is_held_whatever_is_asked_for() {
+        let mut stream = stream();
+        stream.accept(append(0, 5, &[2]), SyncMark(1)).unwrap();
+        // The one who asks may have forgotten, when the answer comes, what it held when it asked.
+        assert_eq!(stream.piece(hlc(9), 1000), append(2, 5, &[]));
     }
 
     #[test]

@@ -62,7 +62,10 @@ impl Succession {
 
     /// The same for the epoch that follows.
     pub(super) fn succeed(&self, config: &NodeConfig, ending: &Membership, now: Monotonic) -> Self {
-        Self::with(config, ending, self.detector.succeed(ending, now))
+        Self {
+            look_at: now,
+            ..Self::with(config, ending, self.detector.succeed(ending, now))
+        }
     }
 
     /// The same after a restart in the epoch. *Given* the last vote on its end that is durable.

@@ -333,12 +333,9 @@ impl Node {
             Appended::Gap => self.counters.gaps += 1,
             Appended::Fenced => self.counters.fenced += 1,
             Appended::Accepted(new) => {
-                if self.period.streams()[&coordinator].received() > held {
+                let received = self.period.streams()[&coordinator].received();
+                if received > held {
                     self.succession.on_moved(coordinator, now.monotonic);
-                    if self.period.streams()[&coordinator].received() == Hlc::MAX {
-                        self.succession.on_resigned(coordinator);
-                        self.log_held();
-                    }
                 }
                 if !new.is_empty() {
                     self.counters.records_held += new.len() as u64;
@@ -352,6 +349,11 @@ impl Node {
                         coordinator,
                         records: new,
                     });
+                }
+                if received > held && received == Hlc::MAX {
+                    self.succession.on_resigned(coordinator);
+                    // Behind the records that it speaks of.
+                    self.log_held();
                 }
                 self.raise_positions();
             }

@@ -65,7 +65,7 @@ pub(crate) struct Cluster {
     genesis: Membership,
     nodes: BTreeMap<NodeId, Node>,
     /// What each node has written and not synced yet, by mark.
-    unsynced: BTreeMap<NodeId, VecDeque<(SyncMark, Vec<LogEntry>)>>,
+    pub(crate) unsynced: BTreeMap<NodeId, VecDeque<(SyncMark, Vec<LogEntry>)>>,
     /// What each node's disk holds.
     logs: BTreeMap<NodeId, Vec<LogEntry>>,
     /// In the order of sending; taken by time.
@@ -93,7 +93,9 @@ pub(crate) struct Cluster {
     /// The encoded length of the largest frame, without its envelope.
     pub(crate) frame_bytes_largest: usize,
     /// Sees to the invariants after every step; a violation that no test has planted ends the script.
-    watcher: Watcher,
+    pub(crate) watcher: Watcher,
+    /// A test has planted violations of this invariant.
+    pub(crate) planted: Option<Invariant>,
     /// What was found of violations that a test has planted.
     pub(crate) violations: Vec<Violation>,
     /// Whether what is evaluated survives a crash at once, or not at all.
@@ -152,6 +154,7 @@ impl Cluster {
             dead: BTreeSet::new(),
             frame_bytes_largest: 0,
             watcher: Watcher::new(&membership, Thoroughness::Full),
+            planted: None,
             violations: Vec::new(),
             is_flushing: false,
             requests: 0,
@@ -174,6 +177,27 @@ impl Cluster {
 
     pub(crate) fn node(&self, id: NodeId) -> &Node {
         &self.nodes[&id]
+    }
+
+    /// What the clocks of a node say.
+    pub(crate) fn now(&self, id: NodeId) -> Now {
+        let wall_us = (START_MS * 1000 + self.now_us) as i64 + self.offset_ms.get(&id).unwrap_or(&0) * 1000;
+        Now {
+            wall: WallTime(wall_us as u64),
+            monotonic: Monotonic(self.now_us),
+        }
+    }
+
+    /// What a node has on its disk.
+    pub(crate) fn log(&self, id: NodeId) -> &[LogEntry] {
+        self.logs.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The node that would start from these entries.
+    pub(crate) fn recovered(&self, id: NodeId, entries: &[LogEntry]) -> Node {
+        let recovered = Recovered::from_entries(entries.iter().cloned());
+        let (config, now) = (config(id, &self.profile), Monotonic(self.now_us));
+        Node::recover(config, self.genesis.clone(), &recovered, Hlc::ZERO, now)
     }
 
     pub(crate) fn submit(&mut self, at: NodeId, number: u64) -> RequestId {
@@ -238,14 +262,7 @@ impl Cluster {
 
     /// The node starts again with what is on its disk; its versions were in memory and are evaluated anew.
     pub(crate) fn restart(&mut self, id: NodeId) {
-        let recovered = Recovered::from_entries(self.logs.get(&id).cloned().unwrap_or_default());
-        let node = Node::recover(
-            config(id, &self.profile),
-            self.genesis.clone(),
-            &recovered,
-            Hlc::ZERO,
-            Monotonic(self.now_us),
-        );
+        let node = self.recovered(id, self.log(id));
         self.watcher.on_restart(&node);
         self.note_violations();
         self.nodes.insert(id, node);
@@ -325,11 +342,7 @@ impl Cluster {
             }
         }
         self.watcher.on_input(id, &input);
-        let wall_us = (START_MS * 1000 + self.now_us) as i64 + self.offset_ms.get(&id).unwrap_or(&0) * 1000;
-        let now = Now {
-            wall: WallTime(wall_us as u64),
-            monotonic: Monotonic(self.now_us),
-        };
+        let now = self.now(id);
         let mut effects = Vec::new();
         let node = self.nodes.get_mut(&id).expect("a known node");
         node.step(now, input, &mut effects);
@@ -344,7 +357,8 @@ impl Cluster {
         // What a corrupt or blocked replica tells the others of itself is made up.
         let is_made_up = self.corrupt.is_some() || self.blocked.is_some();
         for violation in self.watcher.take_violations() {
-            let is_planted = is_made_up && violation.invariant == Invariant::Agreement;
+            let is_planted =
+                self.planted == Some(violation.invariant) || is_made_up && violation.invariant == Invariant::Agreement;
             assert!(is_planted, "at {} us: {violation}", self.now_us);
             self.violations.push(violation);
         }

@@ -161,6 +161,8 @@ pub(super) struct Holding {
     pub(super) said_ever: usize,
     /// What it has said in this run.
     pub(super) position: Hlc,
+    /// It has dropped the records up to here in this run.
+    pub(super) dropped: Hlc,
 }
 
 /// One node's part in one epoch.

@@ -29,11 +29,6 @@ impl Watcher {
                 )
             });
         }
-        if evaluated > watermark {
-            found.add(Invariant::Agreement, node.id(), || {
-                format!("has evaluated to {evaluated}, beyond its watermark {watermark}")
-            });
-        }
         let at = run.epoch;
         if watermark > epochs[at].watermark {
             self.on_watermark(place, at, watermark);

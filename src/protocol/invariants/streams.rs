@@ -240,7 +240,7 @@ impl Watcher {
         }
     }
 
-    /// Invariant I-14: what a node has dropped every member holds durably, in its versions or in its own log; and the node itself has
+    /// Invariant I-14: what a node drops every member of its epoch holds durably, in its versions or in its own log; and the node itself has
     /// evaluated it.
     pub(super) fn on_dropped(&mut self, place: usize, node: &Node) {
         let mut first_kept = None;
@@ -249,7 +249,9 @@ impl Watcher {
                 continue;
             };
             first_kept.get_or_insert(at);
-            if stream.dropped() > self.epochs[at].start {
+            let known = &mut self.nodes[place].parts[at].holdings[slot].dropped;
+            if stream.dropped() > self.epochs[at].start && stream.dropped() > *known {
+                *known = stream.dropped();
                 self.check_dropped(place, at, slot, stream.dropped(), node.evaluated());
             }
         }
@@ -307,7 +309,7 @@ impl Watcher {
             for (holding, seen) in part.holdings.iter_mut().zip(&epoch.streams) {
                 let covered = if is_covered { seen.final_count } else { 0 };
                 (holding.held, holding.received, holding.said) = (covered, 0, 0);
-                holding.position = Hlc::ZERO;
+                (holding.position, holding.dropped) = (Hlc::ZERO, Hlc::ZERO);
             }
         }
         for (epoch, coordinator, stream) in node.streams_held() {

@@ -141,7 +141,7 @@ impl Stream {
     pub(crate) fn extend(&mut self, records: &[Arc<Record>], upto: Hlc, mark: SyncMark) {
         assert!(
             upto >= self.received,
-            "{} goes back from {} to {upto}",
+            "I-12: the stream of {} goes back from {} to {upto}",
             self.coordinator,
             self.received
         );
@@ -149,7 +149,7 @@ impl Stream {
             let last = self.last_record();
             assert!(
                 record.hlc > last && record.hlc <= upto,
-                "{} lies outside {last}..={upto}",
+                "I-1: the record {} lies outside {last}..={upto}",
                 record.hlc
             );
             self.weight += record.weight() as u64;
@@ -173,7 +173,12 @@ impl Stream {
         while let Some((_, position)) = self.pending.pop_front_if(|(pending, _)| *pending <= mark) {
             self.durable = position;
         }
-        assert!(self.durable <= self.received);
+        assert!(
+            self.durable <= self.received,
+            "I-3: durable to {}, and held to {}",
+            self.durable,
+            self.received
+        );
         self.pending.len() < before
     }
 

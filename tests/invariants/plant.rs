@@ -8,7 +8,7 @@ use plimsoll::key::Value;
 use plimsoll::lattice::Row;
 use plimsoll::protocol::config::Profile;
 use plimsoll::protocol::decree::{Ballot, Decree};
-use plimsoll::protocol::invariants::{Invariant, Watcher};
+use plimsoll::protocol::invariants::{Invariant, Thoroughness, Watcher};
 use plimsoll::protocol::message::{Append, Message};
 use plimsoll::protocol::{Acceptor, Effect, Evaluated, Input, LogEntry, Reply, SyncMark};
 use plimsoll::time::{Hlc, Timestamp};
@@ -23,7 +23,12 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// Nodes 40 ms apart that have been active for a while; the first one has issued a transaction, and it is evaluated everywhere.
 pub(crate) fn warm(count: u32) -> Cluster {
+    warm_watched(count, Thoroughness::Full)
+}
+
+fn warm_watched(count: u32, thoroughness: Thoroughness) -> Cluster {
     let mut cluster = Cluster::new(count, 40, Profile::wan());
+    cluster.watcher = Watcher::new(cluster.node(N1).membership(), thoroughness);
     cluster.run_until_ms(500);
     cluster.submit(N1, 0);
     cluster.run_until_ms(1000);
@@ -33,7 +38,11 @@ pub(crate) fn warm(count: u32) -> Cluster {
 /// The same, and the first node has issued another transaction: it is on its own disk and not on that of the second one, and the third one
 /// has not heard of it.
 pub(crate) fn underway() -> (Cluster, Arc<Record>) {
-    let mut cluster = warm(3);
+    underway_watched(Thoroughness::Full)
+}
+
+pub(crate) fn underway_watched(thoroughness: Thoroughness) -> (Cluster, Arc<Record>) {
+    let mut cluster = warm_watched(3, thoroughness);
     cluster.sync_us.insert(N2, None);
     cluster.cuts.insert((N1, N3));
     cluster.submit(N1, 1);

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use plimsoll::id::{Epoch, NodeId};
 use plimsoll::key::Value;
-use plimsoll::protocol::invariants::{Invariant, Watcher};
+use plimsoll::protocol::invariants::{Invariant, Thoroughness, Watcher};
 use plimsoll::protocol::message::Message;
 use plimsoll::protocol::{Input, LogEntry};
 use plimsoll::time::Hlc;
 use plimsoll::transaction::Record;
 
-use crate::plant::{N1, N2, N3, SECOND, append, first, found, persist, record, row, send, underway, warm, written};
+use crate::plant::{
+    N1, N2, N3, SECOND, append, first, found, last_record, persist, record, row, send, underway, underway_watched,
+    warm, written,
+};
 
 #[test]
 fn i_1_a_node_that_holds_other_records_than_were_issued_is_found() {
@@ -145,23 +148,51 @@ fn i_2_an_acknowledgement_above_the_durable_ceiling_is_found() {
 
 #[test]
 fn i_3_a_watermark_over_what_no_majority_has_on_its_disks_is_found() {
-    let (cluster, issued) = underway();
+    for thoroughness in [Thoroughness::Cheap, Thoroughness::Full] {
+        let (cluster, issued) = underway_watched(thoroughness);
+        let ahead = issued.hlc.plus(SECOND);
+        let mut deceived = cluster.node(N1).clone();
+        let lie = |id| {
+            let mut row = row(&cluster, id, Epoch::FIRST, ahead);
+            row.raise_position(N2, ahead);
+            row.raise_position(N3, ahead);
+            Message::Row(row)
+        };
+        let received = Input::Receive {
+            from: N2,
+            messages: vec![lie(N2), lie(N3)],
+        };
+        deceived.step(cluster.now(N1), received, &mut Vec::new());
+        assert_eq!(deceived.watermark(), ahead);
+        let mut watcher = cluster.watcher.clone();
+        watcher.on_step(&deceived, &[]);
+        assert_eq!(watcher.take_violations()[0].invariant, Invariant::Stable);
+        // And so is whoever issues below it, though it has promised nothing of the kind.
+        let low = persist(written(Epoch::FIRST, N3, record(ahead, 5)));
+        watcher.on_step(cluster.node(N3), &[low]);
+        assert_eq!(watcher.take_violations()[0].invariant, Invariant::Promise);
+    }
+}
+
+#[test]
+fn i_3_a_belief_in_a_stable_stream_that_is_none_is_found_before_a_watermark_rests_on_it() {
+    let (mut cluster, _) = underway();
+    // So new that nobody can have promised as much to the first node yet.
+    cluster.submit(N1, 2);
+    cluster.run_until_ms(1052);
+    let issued = last_record(&cluster);
     let mut deceived = cluster.node(N1).clone();
-    let lie = |id| {
-        let mut row = row(&cluster, id, Epoch::FIRST, issued.hlc);
-        row.raise_position(N2, issued.hlc);
-        row.raise_position(N3, issued.hlc);
-        Message::Row(row)
-    };
+    let lie = |id| Message::Row(row(&cluster, id, Epoch::FIRST, issued.hlc));
     let received = Input::Receive {
         from: N2,
-        messages: vec![lie(N2), lie(N3)],
+        messages: vec![lie(N2)],
     };
-    let mut effects = Vec::new();
-    deceived.step(cluster.now(N1), received, &mut effects);
-    assert!(deceived.watermark() >= issued.hlc);
-    let found = found(&cluster, |watcher| watcher.on_step(&deceived, &effects));
-    assert!(found.contains(&Invariant::Stable), "{found:?}");
+    deceived.step(cluster.now(N1), received, &mut Vec::new());
+    assert!(deceived.watermark() < issued.hlc);
+    assert_eq!(
+        found(&cluster, |watcher| watcher.on_step(&deceived, &[])),
+        [Invariant::Stable]
+    );
 }
 
 #[test]
@@ -181,6 +212,14 @@ fn i_3_an_acknowledgement_of_what_is_not_on_the_disk_is_found() {
         watcher.on_step(cluster.node(N2), std::slice::from_ref(&said));
     });
     assert_eq!(synced, []);
+}
+
+#[test]
+fn i_3_a_node_that_is_told_of_a_sync_that_never_was_is_found() {
+    let mut cluster = warm(5);
+    cluster.sync_us.insert(N2, None);
+    cluster.submit(N1, 1);
+    cluster.run_until_ms(1050);
     let mut deceived = cluster.node(N2).clone();
     let (mark, _) = cluster.unsynced[&N2].back().expect("its disk is stuck");
     deceived.step(cluster.now(N2), Input::Persisted(*mark), &mut Vec::new());

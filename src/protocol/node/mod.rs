@@ -656,7 +656,7 @@ impl Node {
         let evaluated = self.evaluated();
         assert!(
             evaluated <= self.watermark(),
-            "evaluated to {evaluated}, beyond the watermark {}",
+            "I-7: evaluated to {evaluated}, beyond the watermark {}",
             self.watermark()
         );
         self.period.own_row().evaluated = evaluated;

@@ -2,6 +2,8 @@
 //!
 //! Realises `status` and `resolve` of section 4 of the design. Tests: `tests/resolve.rs`.
 
+use bincode::{Decode, Encode};
+
 use super::outcomes::Outcomes;
 use crate::codec;
 use crate::id::TransactionId;
@@ -10,7 +12,7 @@ use crate::time::{Hlc, Timestamp};
 use crate::transaction::{Abort, Outcome, Transaction};
 
 /// What a replica knows of a transaction id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Status {
     /// The evaluated bound at which it was read. A replica that has come further may know more, one that is behind less.
     pub evaluated: Hlc,
@@ -22,7 +24,7 @@ pub struct Status {
 ///
 /// It only ever goes down this list as the bound goes up, on one replica and from one to another that has come as far: the first
 /// outcome of an id stays, and an id that is expired stays expired.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Known {
     /// It has no outcome, and may still get one.
     NotYet,

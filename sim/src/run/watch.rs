@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use plimsoll::executor::Status;
 use plimsoll::id::{NodeId, TransactionId};
 use plimsoll::key::Value;
 use plimsoll::protocol::{Batch, Evaluated, Query};
@@ -68,6 +69,10 @@ impl Replica for CounterWatch {
 
     fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Option<Outcome> {
         self.replica.dry_run(transaction, at)
+    }
+
+    fn status(&self, id: TransactionId) -> Status {
+        self.replica.status(id)
     }
 
     fn state(&self) -> Vec<FinalEntry> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use plimsoll::client::admit;
-use plimsoll::executor::SerialExecutor;
+use plimsoll::executor::{SerialExecutor, Status};
 use plimsoll::id::TransactionId;
 use plimsoll::key::Value;
 use plimsoll::protocol::{Batch, Evaluated, Query};
@@ -35,6 +35,9 @@ pub trait Replica {
 
     /// What `transaction` would come to over the snapshot at `at`; nothing is kept of it. Absent if that cannot be said.
     fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Option<Outcome>;
+
+    /// What is known of a transaction.
+    fn status(&self, id: TransactionId) -> Status;
 
     /// The latest version of every key.
     fn state(&self) -> Vec<FinalEntry>;
@@ -69,6 +72,10 @@ impl Replica for MemoryReplica {
 
     fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Option<Outcome> {
         Some(self.executor.dry_run(transaction, at).ok()?.ok()?.outcome)
+    }
+
+    fn status(&self, id: TransactionId) -> Status {
+        self.executor.status(id)
     }
 
     fn state(&self) -> Vec<FinalEntry> {

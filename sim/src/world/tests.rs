@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use plimsoll::client::arguments;
+use plimsoll::executor::Status;
 use plimsoll::id::TransactionId;
 use plimsoll::key::{Key, Value};
 use plimsoll::protocol::{Batch, Evaluated, Query, ReadMode};
@@ -69,6 +70,10 @@ impl Replica for Faulty {
 
     fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Option<Outcome> {
         self.replica.dry_run(transaction, at)
+    }
+
+    fn status(&self, id: TransactionId) -> Status {
+        self.replica.status(id)
     }
 
     fn state(&self) -> Vec<FinalEntry> {
@@ -184,6 +189,7 @@ impl Clients for Writers {
                 );
                 self.strict_reads += 1;
             }
+            ResponseBody::Status(status) => unreachable!("nobody asked, but {status:?} came"),
             ResponseBody::Refused(why) => {
                 self.last_ids[client] = None;
                 self.refusals.push(why);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::bound::commit_ms;
-use crate::client::{Fleet, FleetSettings, Mix, Pace};
+use crate::client::{Doubts, Fleet, FleetSettings, Mix, Pace};
 use crate::clock::START_UNIX_MS;
 use crate::history::History;
 use crate::random::Seed;
@@ -113,6 +113,12 @@ fn settings(scenario: &Scenario, topology: &Topology, seed: Seed) -> FleetSettin
             after_reads: workload.after_reads,
             bounded_reads: workload.bounded_reads,
             bound_us: micros(workload.bounded_age_ms),
+        },
+        doubts: Doubts {
+            retry: workload.retry,
+            resolve: workload.resolve,
+            status: workload.status,
+            double_submit: workload.double_submit,
         },
         deadline_us: micros(workload.deadline_ms).max(1),
         refused_wait_us: micros(workload.retry_wait_ms).max(1),

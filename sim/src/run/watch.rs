@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use plimsoll::executor::Status;
 use plimsoll::id::{NodeId, TransactionId};
 use plimsoll::key::Value;
 use plimsoll::protocol::{Batch, Evaluated, Query};
@@ -81,6 +82,10 @@ impl Replica for CounterWatch {
             replica,
             ..self
         }
+    }
+
+    fn status(&self, id: TransactionId) -> Status {
+        self.replica.status(id)
     }
 
     fn state(&self) -> Vec<FinalEntry> {

@@ -146,6 +146,26 @@ fn check_workload(scenario: &Scenario, problems: &mut Problems) {
             break;
         }
     }
+    let mut pursued = 0.0;
+    for (key, share) in [
+        ("workload.retry", workload.retry),
+        ("workload.resolve", workload.resolve),
+        ("workload.status", workload.status),
+    ] {
+        problems.share(key, share);
+        pursued += share;
+        if pursued > 1.0 + 1e-9 {
+            problems.add(
+                key,
+                format!(
+                    "with it clients would pursue {pursued} of the unknown ends, more than there are: \
+                     retry, resolve and status together must be at most 1"
+                ),
+            );
+            break;
+        }
+    }
+    problems.share("workload.double_submit", workload.double_submit);
     problems.millis("workload.bounded_age_ms", workload.bounded_age_ms);
     problems.number(
         "workload.deadline_ms",

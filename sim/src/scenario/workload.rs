@@ -30,8 +30,19 @@ pub struct WorkloadConfig {
     pub bounded_age_ms: f64,
     /// How long a client waits for an answer, in milliseconds. Then the end of the call is unknown to it.
     pub deadline_ms: f64,
-    /// How long a client of a closed loop waits after a call that was refused or whose end is unknown, in milliseconds.
+    /// How long a client of a closed loop waits after a call that was refused or whose end is unknown, and between attempts to learn an
+    /// end, in milliseconds.
     pub retry_wait_ms: f64,
+    /// The share of transactions with an unknown end, 0 to 1, that their client submits again under the same id, to one node after the
+    /// other, until it gets an answer.
+    pub retry: f64,
+    /// The share of transactions with an unknown end, 0 to 1, that their client sends a `resolve` for, until it gets an answer.
+    pub resolve: f64,
+    /// The share of transactions with an unknown end, 0 to 1, whose status their client asks for, as long again as it had waited.
+    /// The three shares together are at most 1; the rest are left unknown.
+    pub status: f64,
+    /// The share of transactions, 0 to 1, that are submitted to two nodes at once under the same id.
+    pub double_submit: f64,
     /// How `counter` increments.
     pub counter: CounterMode,
     /// What every account holds at the start of `transfer`.
@@ -125,6 +136,10 @@ impl Default for WorkloadConfig {
             bounded_age_ms: 1_000.0,
             deadline_ms: 10_000.0,
             retry_wait_ms: 20.0,
+            retry: 0.0,
+            resolve: 0.0,
+            status: 0.0,
+            double_submit: 0.0,
             counter: CounterMode::Merge,
             initial_balance: 1_000,
             operations_max: 4,

@@ -6,13 +6,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use plimsoll::client;
+use plimsoll::executor::Known;
 use plimsoll::id::{NodeId, RequestId, TransactionId};
 use plimsoll::protocol::config::{Membership, NodeConfig};
 use plimsoll::protocol::invariants::Violation;
 use plimsoll::protocol::node::Node;
 use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, Recovered, Reply, SyncMark};
 use plimsoll::time::{Hlc, Timestamp};
-use plimsoll::transaction::{Settlement, Transaction};
+use plimsoll::transaction::{Abort, Outcome, Settlement, Transaction};
 
 use super::event::{Event, content_of};
 use super::outcome::{Breach, NodeSummary, Rule};
@@ -264,6 +266,11 @@ impl<R: Replica> Host<R> {
                     return;
                 }
             },
+            RequestBody::Resolve { id, target } => Input::Submit {
+                request,
+                transaction: client::resolve(id, target),
+            },
+            RequestBody::Status { id } => return self.tell_status(time_us, id, (client, call), outside),
             RequestBody::Read { mode, query } => {
                 let mode = outside.planted.map_or(mode, |planted| planted.read_mode(mode));
                 Input::Read { request, mode, query }
@@ -290,6 +297,26 @@ impl<R: Replica> Host<R> {
             outside.respond(time_us, client, ClientResponse { call, body });
         }
         self.step(time_us, outside.prices.call, input, outside);
+    }
+
+    /// Answers at once what the replica knows of a transaction. *Given* whose call it is.
+    fn tell_status(&mut self, time_us: u64, id: TransactionId, caller: (usize, u64), outside: &mut Outside) {
+        let Some(running) = &self.running else {
+            return;
+        };
+        let status = running.replica.status(id);
+        // One that was cancelled may have no record anywhere.
+        if let Known::Settled { outcome, .. } = &status.known
+            && !matches!(outcome, Outcome::Aborted(Abort::Cancelled { .. }))
+            && let Err(what) = outside.durability.check(id)
+        {
+            self.breach(Rule::Durability, what);
+        }
+        self.protocol.begin(time_us);
+        let at_us = self.protocol.work(outside.prices.call);
+        let (client, call) = caller;
+        let body = ResponseBody::Status(status);
+        outside.respond(at_us, client, ClientResponse { call, body });
     }
 
     /// Steps the node with an input that is there at `time_us`, and carries out what it wants.

@@ -362,6 +362,7 @@ fn content_of_response(response: &ClientResponse) -> u64 {
             });
             content_of(&(response.call, at, versions))
         }
+        ResponseBody::Status(status) => content_of(&(response.call, "status", status)),
         ResponseBody::Refused(why) => content_of(&(response.call, "refused", why)),
         ResponseBody::Unknown(why) => content_of(&(response.call, "unknown", why)),
     }

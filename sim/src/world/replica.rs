@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use plimsoll::client::admit;
-use plimsoll::executor::SerialExecutor;
+use plimsoll::executor::{SerialExecutor, Status};
 use plimsoll::id::TransactionId;
 use plimsoll::key::Value;
 use plimsoll::protocol::{Batch, Evaluated, Query};
@@ -42,6 +42,9 @@ pub trait Replica {
     /// What a crash leaves of it.
     #[must_use]
     fn crashed(self) -> Self;
+
+    /// What is known of a transaction.
+    fn status(&self, id: TransactionId) -> Status;
 
     /// The latest version of every key.
     fn state(&self) -> Vec<FinalEntry>;
@@ -86,6 +89,10 @@ impl Replica for MemoryReplica {
 
     fn crashed(self) -> Self {
         Self::new(self.registry)
+    }
+
+    fn status(&self, id: TransactionId) -> Status {
+        self.executor.status(id)
     }
 
     fn state(&self) -> Vec<FinalEntry> {

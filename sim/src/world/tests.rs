@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use plimsoll::client::arguments;
+use plimsoll::executor::Status;
 use plimsoll::id::TransactionId;
 use plimsoll::key::{Key, Value};
 use plimsoll::protocol::{Batch, Evaluated, Query, ReadMode};
@@ -80,6 +81,10 @@ impl Replica for Faulty {
             replica: self.replica.crashed(),
             ..self
         }
+    }
+
+    fn status(&self, id: TransactionId) -> Status {
+        self.replica.status(id)
     }
 
     fn state(&self) -> Vec<FinalEntry> {
@@ -195,6 +200,7 @@ impl Clients for Writers {
                 );
                 self.strict_reads += 1;
             }
+            ResponseBody::Status(status) => unreachable!("nobody asked, but {status:?} came"),
             ResponseBody::Refused(why) => {
                 self.last_ids[client] = None;
                 self.refusals.push(why);

@@ -71,6 +71,18 @@ impl Replica for CounterWatch {
         self.replica.dry_run(transaction, at)
     }
 
+    fn evaluated(&self) -> Hlc {
+        self.replica.evaluated()
+    }
+
+    fn begin_flush(&mut self) {
+        self.replica.begin_flush();
+    }
+
+    fn end_flush(&mut self) {
+        self.replica.end_flush();
+    }
+
     fn durable(&self) -> Hlc {
         self.replica.durable()
     }

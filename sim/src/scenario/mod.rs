@@ -13,9 +13,12 @@ mod world;
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-pub use faults::{CrashConfig, CutConfig, FaultsConfig, Planted};
+pub use faults::{
+    ChangeConfig, ClockStepConfig, CrashConfig, CutConfig, FaultsConfig, PauseConfig, Place, Planted, SlowConfig,
+    SlowPart,
+};
 pub use problem::{Problem, ScenarioError};
 pub use workload::{Arrivals, CounterMode, Distribution, WorkloadConfig, WorkloadKind};
 pub use world::{
@@ -26,7 +29,7 @@ pub use world::{
 use crate::topology::Topology;
 
 /// What a run is.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// What the scenario shows, in a sentence.

@@ -1,9 +1,9 @@
 //! The `[workload]` block: what the clients do.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What the clients do during the load phase.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkloadConfig {
     /// Which transactions are run.
@@ -52,7 +52,7 @@ pub struct WorkloadConfig {
 }
 
 /// Which transactions are run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WorkloadKind {
     /// Move money between accounts; the total never changes.
@@ -69,7 +69,7 @@ pub enum WorkloadKind {
 }
 
 /// How `counter` increments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CounterMode {
     /// By a merge operator, which reads nothing.
@@ -79,7 +79,7 @@ pub enum CounterMode {
 }
 
 /// When a client sends.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Arrivals {
     /// A client sends its next call this long after the answer to the one before.
@@ -97,7 +97,7 @@ pub enum Arrivals {
 }
 
 /// Which keys are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Distribution {
     /// Every key alike.

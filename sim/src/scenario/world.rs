@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use plimsoll::protocol::config::Profile;
 use plimsoll::protocol::invariants::Thoroughness;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Where the nodes are and what they are made of.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorldConfig {
     /// The regions, by the names of the delay table. Each has clients.
@@ -53,7 +53,7 @@ pub struct WorldConfig {
 }
 
 /// How closely the invariants of the protocol are watched, after every step of every node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InvariantsConfig {
     /// What nodes take in, say, evaluate and answer.
@@ -78,15 +78,18 @@ fn default_drain_s() -> f64 {
 }
 
 /// One node.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodePlace {
     /// Its region.
     pub region: String,
+    /// It is no member of the first epoch, and is started when a change makes it join.
+    #[serde(default)]
+    pub is_spare: bool,
 }
 
 /// The tables of measured delays that come with the simulator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DelayTable {
     /// 19 regions of Amazon Web Services.
@@ -96,7 +99,7 @@ pub enum DelayTable {
 }
 
 /// What lies between the nodes.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
     /// The mean of what each frame takes longer than half a round trip, in milliseconds: exponentially distributed, so most
@@ -120,7 +123,7 @@ impl Default for NetworkConfig {
 }
 
 /// How wrong the nodes' wall clocks are.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClockConfig {
     /// No wall clock is ever further from true time than this, in milliseconds.
@@ -131,7 +134,7 @@ pub struct ClockConfig {
 }
 
 /// What work costs on a node. A node has one processor for the protocol and one for evaluation and reads.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CpuConfig {
     /// Microseconds for one frame in or out, apart from its bytes.
@@ -170,7 +173,7 @@ impl Default for CpuConfig {
 }
 
 /// What writing costs.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DiskConfig {
     /// Microseconds for one sync, apart from its bytes.
@@ -191,7 +194,7 @@ impl Default for DiskConfig {
 }
 
 /// The nodes' own time constants: one of the production profiles, and what differs from it.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProfileConfig {
     /// The profile to begin with.
@@ -221,7 +224,7 @@ pub struct ProfileConfig {
 }
 
 /// The production profiles.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProfileBase {
     /// For nodes within a data centre.

@@ -20,6 +20,7 @@ use crate::history::{History, Phase};
 use crate::random::Seed;
 use crate::report::{Report, RunFacts};
 use crate::scenario::{Arrivals, CutConfig, Problem, Scenario};
+use crate::swarm;
 use crate::topology::Topology;
 use crate::workload;
 use crate::world::{Progress, Run, TraceEntry, World};
@@ -53,6 +54,7 @@ pub fn run(
     seed: u64,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Finished, Vec<Problem>> {
+    let scenario = &swarm::draw(scenario, seed);
     let topology = scenario.check()?;
     let workload = workload::build(&scenario.workload).map_err(|error| {
         vec![Problem {

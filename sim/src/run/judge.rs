@@ -26,7 +26,8 @@ pub(super) fn judge(
 ) -> BTreeMap<&'static str, Verdict> {
     let finals = comparable(scenario, run, finals);
     let mut checks = Checks::new(judged_as(&scenario.workload));
-    if cut_for_ever(scenario).is_some() {
+    let is_beyond = scenario.faults.beyond_budget;
+    if cut_for_ever(scenario).is_some() || is_beyond {
         // Whoever is cut off to the end may call in vain to the end.
         checks = checks.without("liveness");
     }
@@ -40,9 +41,12 @@ pub(super) fn judge(
     verdicts.insert("nodes", nodes(run));
     verdicts.insert("durability", broken(run, Rule::Durability));
     verdicts.insert("invariants", broken(run, Rule::Invariant));
-    verdicts.insert("settled", settled(scenario, &run.ending));
-    verdicts.insert("final-reads", final_reads(final_reads_unanswered));
-    verdicts.insert("work", work(recorder));
+    if !is_beyond {
+        // Beyond what is promised a cluster may stand still: it must not be wrong.
+        verdicts.insert("settled", settled(scenario, &run.ending));
+        verdicts.insert("final-reads", final_reads(final_reads_unanswered));
+        verdicts.insert("work", work(recorder));
+    }
     verdicts
 }
 

@@ -36,11 +36,25 @@ pub struct FaultsConfig {
     pub clock_step: Vec<ClockStepConfig>,
     /// Changes of the members.
     pub change: Vec<ChangeConfig>,
+    /// More goes wrong than a cluster is promised to survive: only safety is judged.
+    pub beyond_budget: bool,
     /// A bug planted on purpose, to see that the checks catch it; absent: none.
     pub planted: Option<Planted>,
 }
 
 impl FaultsConfig {
+    /// How many faults there are; each whole-network chance is one.
+    pub fn count(&self) -> usize {
+        let chances = [self.loss, self.duplicate, self.reorder, self.late];
+        chances.iter().filter(|chance| **chance > 0.0).count()
+            + self.cut.len()
+            + self.crash.len()
+            + self.pause.len()
+            + self.slow.len()
+            + self.clock_step.len()
+            + self.change.len()
+    }
+
     /// Whether some node may start again, or for the first time, in the middle of the run.
     pub(crate) fn restarts(&self) -> bool {
         self.crash.iter().any(|crash| crash.restart_after_s.is_some()) || !self.change.is_empty()

@@ -7,6 +7,7 @@
 mod faults;
 mod problem;
 mod source;
+mod swarm;
 mod validate;
 mod workload;
 mod world;
@@ -20,6 +21,7 @@ pub use faults::{
     SlowPart,
 };
 pub use problem::{Problem, ScenarioError};
+pub use swarm::{FaultClass, SwarmConfig, SwarmMode};
 pub use workload::{Arrivals, CounterMode, Distribution, WorkloadConfig, WorkloadKind};
 pub use world::{
     ClockConfig, CpuConfig, DelayTable, DiskConfig, InvariantsConfig, NetworkConfig, NodePlace, ProfileBase,
@@ -43,6 +45,8 @@ pub struct Scenario {
     /// What goes wrong.
     #[serde(default)]
     pub faults: FaultsConfig,
+    /// What each seed draws for itself; absent: nothing.
+    pub swarm: Option<SwarmConfig>,
 }
 
 impl Scenario {
@@ -88,6 +92,27 @@ impl Scenario {
             fail(problems)
         })?;
         Ok(scenario)
+    }
+
+    /// The numbers of the nodes that are members of the first epoch, counted from 1.
+    pub fn first_members(&self) -> Vec<u32> {
+        let is_spare = |number: &u32| {
+            self.world
+                .node
+                .get(*number as usize - 1)
+                .is_some_and(|node| node.is_spare)
+        };
+        (1..=self.world.node_count())
+            .filter(|number| !is_spare(number))
+            .collect()
+    }
+
+    /// The numbers of the nodes that are not.
+    pub fn spares(&self) -> Vec<u32> {
+        let first = self.first_members();
+        (1..=self.world.node_count())
+            .filter(|number| !first.contains(number))
+            .collect()
     }
 
     /// Whether the scenario can be run, and where its nodes are.

@@ -17,6 +17,9 @@ pub(super) fn validate(scenario: &Scenario) -> Result<Topology, Vec<Problem>> {
     check_world(&scenario.world, &mut problems);
     check_workload(scenario, &mut problems);
     check_faults(scenario, &mut problems);
+    if let Some(swarm) = &scenario.swarm {
+        problems.share("swarm.share", swarm.share);
+    }
     let topology = lay_out(&scenario.world, &mut problems);
     match topology {
         Some(topology) if problems.0.is_empty() => Ok(topology),
@@ -323,13 +326,9 @@ struct Places<'a> {
 
 impl<'a> Places<'a> {
     fn new(world: &'a WorldConfig) -> Self {
-        let nodes = match world.node.len() {
-            0 => world.regions.len() * world.nodes_per_region.unwrap_or(1),
-            count => count,
-        };
         Self {
             regions: &world.regions,
-            nodes,
+            nodes: world.node_count() as usize,
         }
     }
 

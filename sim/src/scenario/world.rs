@@ -73,6 +73,16 @@ impl InvariantsConfig {
     }
 }
 
+impl WorldConfig {
+    /// How many nodes there are.
+    pub fn node_count(&self) -> u32 {
+        match self.node.len() {
+            0 => (self.regions.len() * self.nodes_per_region.unwrap_or(1)) as u32,
+            count => count as u32,
+        }
+    }
+}
+
 fn default_drain_s() -> f64 {
     30.0
 }

@@ -12,7 +12,7 @@ use super::{Invariant, Watcher};
 use crate::codec;
 use crate::id::{NodeId, RequestId, TransactionId};
 use crate::time::{Hlc, Timestamp};
-use crate::transaction::{Outcome, Settlement};
+use crate::transaction::{Abort, Outcome, Settlement};
 
 /// Below every timestamp.
 const NEVER: Timestamp = Timestamp {
@@ -118,6 +118,10 @@ impl Order {
         if effective != record {
             let first = self.find(*effective);
             return match first {
+                // Whoever wanted its doubt to end has cancelled it: the effect is that of the other's record.
+                Some(first) if matches!(outcome, Outcome::Aborted(Abort::Cancelled { by }) if *by == first.id) => {
+                    Ok(())
+                }
                 Some(first) if first.id == *id && first.outcome == Some(print) => Ok(()),
                 _ => Err(format!(
                     "{id} at {record} is given the outcome at {effective}, which is another"
@@ -261,10 +265,18 @@ impl Watcher {
 
     fn check_answer(&self, place: usize, settlement: &Settlement) -> Result<(), String> {
         let Settlement {
-            record, id, effective, ..
+            record,
+            id,
+            effective,
+            outcome,
         } = settlement;
-        let is_final = |timestamp| self.order.find(timestamp).filter(|it| it.id == *id);
-        let (Some(it), Some(_)) = (is_final(*record), is_final(*effective)) else {
+        let is_final = |timestamp, id| self.order.find(timestamp).filter(|it| it.id == id);
+        // Whoever has cancelled it has another id.
+        let effective_id = match outcome {
+            Outcome::Aborted(Abort::Cancelled { by }) => *by,
+            Outcome::Aborted(_) | Outcome::Committed(_) => *id,
+        };
+        let (Some(it), Some(_)) = (is_final(*record, *id), is_final(*effective, effective_id)) else {
             return Err(format!(
                 "answers {id} with {record}, effective at {effective}, which is not final"
             ));

@@ -314,6 +314,8 @@ impl Watcher {
         (seen.run.watermark, seen.run.evaluated) = (node.watermark(), node.evaluated());
         seen.run.settled = settled;
         let (evaluated, flushed) = (node.evaluated(), seen.flushed);
+        // What a restart begins with was durable, also what the node had not been told of yet.
+        seen.flushed = flushed.max(evaluated);
         if evaluated < flushed {
             self.found.add(Invariant::Monotone, node.id(), || {
                 format!("restarts with versions up to {evaluated}, and had flushed {flushed}")

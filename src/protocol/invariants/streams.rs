@@ -226,13 +226,13 @@ impl Watcher {
             }
             return;
         }
-        if upto <= node.promised {
+        // Nothing at or below the start of the epoch is issued in it anyway: that is said also by who has not installed it durably.
+        let start = at.map_or(Hlc::ZERO, |at| self.epochs[at].start);
+        if upto <= node.promised.max(start) {
             return;
         }
         node.promised = upto;
-        // Nothing at or below the start of the epoch is issued in it anyway, and a restart issues in no epoch before it.
-        let start = at.map_or(Hlc::ZERO, |at| self.epochs[at].start);
-        if upto > node.ceiling.max(start) {
+        if upto > node.ceiling {
             let ceiling = node.ceiling;
             self.found.add(Invariant::Promise, node.id, || {
                 format!("promises {upto}, and its durable ceiling is {ceiling}: after a crash it could issue below")

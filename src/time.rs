@@ -145,6 +145,11 @@ impl Monotonic {
         Self(self.0.saturating_add(duration.as_micros() as u64))
     }
 
+    /// The moment this much earlier; at least the first.
+    pub const fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration.as_micros() as u64))
+    }
+
     /// The time from `earlier` to this moment; zero if it is not earlier.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))

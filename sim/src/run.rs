@@ -35,7 +35,7 @@ pub struct Finished {
     pub history: History,
     /// How many epochs were begun after the first.
     pub epoch_changes: u64,
-    /// For each crash of a coordinator the time until a transaction was answered that was submitted after it, in virtual microseconds.
+    /// For each crash of a coordinator the time until the epoch that followed had its first answer, in virtual microseconds.
     pub recoveries_us: Vec<u64>,
     /// How long the run was, in virtual microseconds.
     pub virtual_us: u64,
@@ -95,7 +95,7 @@ pub fn run(
         faults: faults(scenario, &outcome),
     };
     Ok(Finished {
-        epoch_changes: outcome.epoch_changes,
+        epoch_changes: outcome.epochs.len() as u64,
         recoveries_us: recoveries(&outcome, &recorder.history),
         virtual_us,
         report: Report::new(facts, &recorder, &verdicts),
@@ -183,8 +183,8 @@ fn kind_of(cut: &CutConfig, scenario: &Scenario) -> &'static str {
     }
 }
 
-/// For each crash of a coordinator the time until a transaction was answered that was submitted after it, in microseconds. Where
-/// there was none any more nothing is said.
+/// For each crash of a coordinator the time until the epoch that followed had its first answer, to a transaction that was submitted after the
+/// crash and has its place in that epoch or a later one; in microseconds. Where there was none any more nothing is said.
 fn recoveries(run: &Run, history: &History) -> Vec<u64> {
     let mut open = BTreeMap::new();
     let mut committed = Vec::new();
@@ -193,18 +193,22 @@ fn recoveries(run: &Run, history: &History) -> Vec<u64> {
             Phase::Invoke => {
                 open.insert(entry.process, entry.time_us);
             }
-            Phase::Ok if entry.id.is_some() => committed.extend(
-                open.remove(&entry.process)
-                    .map(|submitted_us| (submitted_us, entry.time_us)),
-            ),
+            Phase::Ok if entry.id.is_some() => {
+                let submitted_us = open.remove(&entry.process);
+                let answered = submitted_us.zip(entry.timestamp);
+                committed.extend(answered.map(|(submitted_us, at)| (submitted_us, at.hlc, entry.time_us)));
+            }
             Phase::Ok | Phase::Fail | Phase::Info => {
                 open.remove(&entry.process);
             }
         }
     }
     let first_after = |lost_us: &u64| {
-        let after = committed.iter().filter(|(submitted_us, _)| submitted_us > lost_us);
-        Some(after.map(|(_, answered_us)| answered_us).min()? - lost_us)
+        let (_, start) = run.epochs.iter().find(|(begun_us, _)| begun_us > lost_us)?;
+        let after = committed
+            .iter()
+            .filter(|(submitted_us, hlc, _)| submitted_us > lost_us && hlc > start);
+        Some(after.map(|(_, _, answered_us)| answered_us).min()? - lost_us)
     };
     run.losses_us.iter().filter_map(first_after).collect()
 }

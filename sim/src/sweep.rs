@@ -37,7 +37,7 @@ pub struct Summary {
     pub epoch_changes: u64,
     /// How often each kind of fault really happened.
     pub faults: BTreeMap<String, u64>,
-    /// From the crash of a coordinator to the answer of a transaction that was submitted after it, over all runs.
+    /// From the crash of a coordinator to the first answer of the epoch that followed, over all runs.
     pub recovery_ms: Recovery,
     /// The runs that failed, by seed.
     pub failures: Vec<Failure>,

@@ -72,6 +72,11 @@ impl Delay {
         );
     }
 
+    /// About how long a message of the peer was on its way; nothing before the first sample.
+    pub(crate) fn one_way(&self) -> Duration {
+        self.estimate.map_or(Duration::ZERO, |estimate| estimate.smoothed / 2)
+    }
+
     /// How long to wait for an answer before doubting: the round trip and four deviations, at least `margin` more than
     /// the round trip. Before the first sample a generous guess.
     pub(crate) fn patience(&self, margin: Duration) -> Duration {

@@ -79,14 +79,14 @@ impl Detector {
         }
     }
 
-    /// The stream of `node` has grown, by whatever way that came.
-    pub(crate) fn on_moved(&mut self, node: NodeId, now: Monotonic) {
+    /// The stream of `node` has grown, by whatever way that came. *Given* about when that was sent.
+    pub(crate) fn on_moved(&mut self, node: NodeId, sent_at: Monotonic) {
         if let Some(signs) = self.signs.get_mut(&node) {
             *signs = Signs {
-                heard_at: now,
-                moved_at: now,
+                heard_at: sent_at.max(signs.heard_at),
+                moved_at: sent_at.max(signs.moved_at),
                 has_resigned: signs.has_resigned,
-                gap: signs.gap.with(now.since(signs.moved_at)),
+                gap: signs.gap.with(sent_at.since(signs.moved_at)),
             };
         }
     }
@@ -127,30 +127,37 @@ impl Detector {
         now: Monotonic,
         profile: &Profile,
     ) -> Option<Vec<NodeId>> {
-        let is_wanted = |node: &NodeId| {
+        let is_silent = |node: &NodeId, share: u32| {
             let Some(signs) = self.signs.get(node) else {
-                return *node == self.own;
+                return *node != self.own;
             };
-            if signs.has_resigned {
-                return false;
-            }
-            let (silent_for, patience) = if !membership.is_coordinator(*node) {
+            let (silent_for, patience) = if signs.has_resigned {
+                return true;
+            } else if !membership.is_coordinator(*node) {
                 // Who is out must be heard for sure before he is let in again, or he would go in and out.
                 (now.since(signs.heard_at), profile.suspect_after / 2)
             } else if is_fenced {
-                (now.since(signs.heard_at), profile.suspect_after)
+                (now.since(signs.heard_at), profile.suspect_after / share)
             } else {
-                (now.since(signs.moved_at), signs.patience(profile))
+                (now.since(signs.moved_at), signs.patience(profile) / share)
             };
-            silent_for < patience
+            silent_for >= patience
         };
-        let everybody: BTreeSet<NodeId> = membership
+        let mut everybody: BTreeSet<NodeId> = membership
             .members
             .iter()
             .chain(&membership.coordinators)
             .copied()
             .collect();
-        let wish: Vec<NodeId> = everybody.into_iter().filter(is_wanted).collect();
+        let is_suspect = |node: &NodeId| membership.is_coordinator(*node) && is_silent(node, 1);
+        // If the epoch ends because of one, whoever has been silent for half as long goes with him: he probably died at the same time.
+        let share = if is_fenced || everybody.iter().any(is_suspect) {
+            2
+        } else {
+            1
+        };
+        everybody.retain(|node| !is_silent(node, share));
+        let wish: Vec<NodeId> = everybody.into_iter().collect();
         let members = wish.iter().filter(|node| membership.is_member(**node)).count();
         let is_majority = members >= majority(membership.members.len());
         let has_resigned = |node: &NodeId| self.signs.get(node).is_some_and(|signs| signs.has_resigned);

@@ -184,7 +184,7 @@ mod tests {
             network: NetworkCounts::default(),
             cut_frames: Vec::new(),
             faults: BTreeMap::new(),
-            epoch_changes: 0,
+            epochs: Vec::new(),
             losses_us: Vec::new(),
             messages: MessageCounts::default(),
             nodes: Vec::new(),

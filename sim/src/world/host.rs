@@ -270,11 +270,6 @@ impl<R: Replica> Host<R> {
         self.step(time_us, 0, Input::Resign, outside);
     }
 
-    /// The number of the epoch that the node is in; absent if none runs.
-    pub(super) fn epoch(&self) -> Option<u64> {
-        Some(self.running.as_ref()?.node.membership().epoch.number())
-    }
-
     /// The node starts again with what a crash has left. *Gives* whether it did: not where one runs.
     pub(super) fn restart(&mut self, time_us: u64, outside: &mut Outside) -> bool {
         let Some(Left { replica, evaluated }) = self.left.take() else {
@@ -461,7 +456,10 @@ impl<R: Replica> Host<R> {
         running.node.step(self.clock.now(begin_us), input, &mut effects);
         outside.watcher.on_step(&running.node, &effects);
         let bounds = (running.node.watermark(), running.node.evaluated());
-        let wake_us = running.node.wake_at().0;
+        let (wake_us, epoch) = (running.node.wake_at().0, running.node.membership().epoch.number());
+        if epoch as usize > outside.epochs.len() + 1 {
+            outside.epochs.push((begin_us, running.node.epoch_start()));
+        }
         let before = std::mem::replace(&mut running.bounds, bounds);
         if bounds.0 < before.0 || bounds.1 < before.1 || bounds.1 > bounds.0 {
             self.breaches.push(Breach {

@@ -382,7 +382,6 @@ impl<C: Clients, R: Replica> World<C, R> {
                 awaited: self.awaited(),
             },
         };
-        let epoch = self.hosts.iter().filter_map(Host::epoch).max().unwrap_or(1);
         let mut nodes = Vec::new();
         let mut replicas = Vec::new();
         let mut breaches = Vec::new();
@@ -400,7 +399,7 @@ impl<C: Clients, R: Replica> World<C, R> {
             network: self.outside.network.counts(),
             cut_frames: self.outside.network.cut_frames().to_vec(),
             faults: self.outside.faults,
-            epoch_changes: epoch - Epoch::FIRST.number(),
+            epochs: self.outside.epochs,
             losses_us: self.outside.losses_us,
             messages: self.outside.messages,
             nodes,

@@ -26,8 +26,8 @@ pub struct Run {
     pub cut_frames: Vec<u64>,
     /// How often each kind of fault has happened to a machine.
     pub faults: BTreeMap<&'static str, u64>,
-    /// How many epochs were begun after the first.
-    pub epoch_changes: u64,
+    /// The epochs after the first, in order: when a node first was in it, in virtual microseconds, and its start.
+    pub epochs: Vec<(u64, Hlc)>,
     /// When a node crashed that coordinated, in virtual microseconds.
     pub losses_us: Vec<u64>,
     /// What was in them.

@@ -5,6 +5,7 @@ use plimsoll::protocol::config::Membership;
 use plimsoll::protocol::frame::Frame;
 use plimsoll::protocol::invariants::Watcher;
 use plimsoll::protocol::message::Message;
+use plimsoll::time::Hlc;
 
 use super::durability::Durability;
 use super::event::Event;
@@ -40,6 +41,8 @@ pub(super) struct Outside {
     pub(super) fallen: Vec<(usize, Option<u64>)>,
     /// When a coordinator of the epoch was lost, in microseconds.
     pub(super) losses_us: Vec<u64>,
+    /// The epochs after the first: when a node first was in it, in microseconds, and its start.
+    pub(super) epochs: Vec<(u64, Hlc)>,
     client_delay_us: u64,
     /// Buffers of packets that have arrived, to be filled again.
     buffers: Vec<Vec<u8>>,
@@ -89,6 +92,7 @@ impl Outside {
             faults: FaultCounts::new(),
             fallen: Vec::new(),
             losses_us: Vec::new(),
+            epochs: Vec::new(),
             client_delay_us: us(scenario.world.network.client_delay_ms),
             buffers: Vec::new(),
         }

@@ -334,7 +334,9 @@ impl Node {
             Appended::Accepted(new) => {
                 let received = self.period.streams()[&coordinator].received();
                 if received > held {
-                    self.succession.on_moved(coordinator, now.monotonic);
+                    // A sign of life is as old as it was long on its way.
+                    let sent_at = now.monotonic.minus(self.period.one_way(coordinator));
+                    self.succession.on_moved(coordinator, sent_at);
                 }
                 if !new.is_empty() {
                     self.counters.records_held += new.len() as u64;

@@ -117,6 +117,12 @@ impl Period {
         period
     }
 
+    /// About how long a message of `peer` is on its way.
+    pub(super) fn one_way(&self, peer: NodeId) -> Duration {
+        let replication = self.replication.get(&peer);
+        replication.map_or(Duration::ZERO, |replication| replication.delay().one_way())
+    }
+
     /// Whether this node holds the streams: as a member, or as a learner, who is neither member nor coordinator.
     pub(super) fn stores(&self) -> bool {
         stores(&self.membership, self.own)

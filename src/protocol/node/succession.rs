@@ -4,7 +4,7 @@
 //! it is durable: answers and votes wait here for their sync marks. What a decree does to the streams is not decided here: `Node`
 //! installs it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
@@ -18,6 +18,7 @@ use super::super::detector::Detector;
 use super::super::message::{self, Accept, Accepted, Message, Prepare, Promise};
 use super::super::proposer::{Goal, Proposal, Proposer};
 use crate::id::NodeId;
+use crate::quorum::majority;
 use crate::time::{Hlc, Monotonic};
 
 /// One node's part in ending one epoch.
@@ -37,6 +38,8 @@ pub(super) struct Succession {
     held: VecDeque<(SyncMark, Held)>,
     /// The decree that this node is to vote for once it holds the streams up to its cut.
     asked: Option<(Ballot, Decree)>,
+    /// Who has voted with which ballot: every member hears of it, and so knows as soon as the proposer what is decided.
+    votes: BTreeMap<Ballot, BTreeSet<NodeId>>,
     /// When to look next whether the epoch should end.
     look_at: Monotonic,
     /// The next attempt is made then, if the epoch should still end; [`Monotonic::NEVER`] if it should not.
@@ -93,6 +96,7 @@ impl Succession {
             attempts: 0,
             held: VecDeque::new(),
             asked: None,
+            votes: BTreeMap::new(),
             look_at: Monotonic(0),
             try_at: Monotonic::NEVER,
             say_at: Monotonic::NEVER,
@@ -169,7 +173,7 @@ impl Succession {
         if ballot.proposer != self.own {
             // Somebody tries already: he is given the time for it.
             let patience = self.patience(profile);
-            self.try_at = now.plus(patience + self.back_off(now, profile));
+            self.try_at = now.plus(patience + self.back_off(&[], profile));
         }
         true
     }
@@ -189,10 +193,14 @@ impl Succession {
         (ballot.proposer, Message::Promise(Promise { epoch, ballot, answer }))
     }
 
-    /// The vote. *Given* that it is durable.
-    fn accepted(&self, ballot: Ballot) -> (NodeId, Message) {
-        let epoch = self.ending.epoch;
-        (ballot.proposer, Message::Accepted(Accepted { epoch, ballot }))
+    /// The vote, for every member. *Given* that it is durable.
+    fn accepted(&self, ballot: Ballot) -> impl Iterator<Item = (NodeId, Message)> {
+        let accepted = Accepted {
+            epoch: self.ending.epoch,
+            ballot,
+        };
+        let members = self.ending.members.iter().copied();
+        members.map(move |member| (member, Message::Accepted(accepted.clone())))
     }
 
     pub(super) fn on_promise(&mut self, from: NodeId, promise: Promise, now: Monotonic, profile: &Profile) {
@@ -212,7 +220,10 @@ impl Succession {
         self.proposer.on_ballot(accept.ballot);
         if self.acceptor.has_accepted(accept.ballot) {
             if !self.is_held(Held::Accepted(accept.ballot)) {
-                said.push(self.accepted(accept.ballot));
+                said.extend(
+                    self.accepted(accept.ballot)
+                        .filter(|(to, _)| *to == accept.ballot.proposer),
+                );
             }
             return;
         }
@@ -235,9 +246,26 @@ impl Succession {
         true
     }
 
-    /// *Gives* the decree once a majority has voted for it.
+    /// *Gives* the decree once a majority has voted for it: to its proposer, and to who has voted for it himself.
     pub(super) fn on_accepted(&mut self, from: NodeId, accepted: &Accepted) -> Option<Decree> {
-        self.proposer.on_vote(from, accepted.ballot, &self.ending)
+        let ballot = accepted.ballot;
+        if let Some(decree) = self.proposer.on_vote(from, ballot, &self.ending) {
+            return Some(decree);
+        }
+        if !self.ending.is_member(from) || ballot < self.acceptor.promised {
+            return None;
+        }
+        // Only the votes of ballots that may still be accepted here can tell of something not known yet.
+        self.votes = self.votes.split_off(&self.acceptor.promised);
+        let votes = self.votes.entry(ballot).or_default();
+        votes.insert(from);
+        let is_decided = votes.len() >= majority(self.ending.members.len());
+        let (_, decree) = self
+            .acceptor
+            .accepted
+            .as_ref()
+            .filter(|(own, _)| is_decided && *own == ballot)?;
+        Some(decree.clone())
     }
 
     pub(super) fn on_outbid(&mut self, outbid: &message::Outbid) {
@@ -252,11 +280,11 @@ impl Succession {
         said: &mut Vec<(NodeId, Message)>,
     ) {
         while let Some((_, what)) = self.held.pop_front_if(|(held, _)| *held <= mark) {
-            said.push(match what {
+            match what {
                 // A higher ballot may have been promised since; the promise of the lower one still holds, as far as it goes.
-                Held::Promise(ballot) => self.promise(ballot, held()),
-                Held::Accepted(ballot) => self.accepted(ballot),
-            });
+                Held::Promise(ballot) => said.push(self.promise(ballot, held())),
+                Held::Accepted(ballot) => said.extend(self.accepted(ballot)),
+            }
         }
     }
 
@@ -303,13 +331,14 @@ impl Succession {
             return;
         };
         if self.try_at == Monotonic::NEVER {
-            self.try_at = now.plus(self.back_off(now, profile));
+            self.try_at = now.plus(self.back_off(&goal.coordinators, profile));
         }
         if now >= self.try_at {
             self.attempts += 1;
             let patience = self.patience(profile);
+            let again = self.back_off(&goal.coordinators, profile);
             self.proposer.begin(goal, now, patience);
-            self.try_at = now.plus(patience + self.back_off(now, profile));
+            self.try_at = now.plus(patience + again);
             self.say_at = now;
         }
     }
@@ -341,15 +370,14 @@ impl Succession {
         Some(Goal { members, coordinators })
     }
 
-    /// How long to wait before an attempt: the lowest live node goes first and at once, and who has restarted waits for nobody,
+    /// How long to wait before an attempt: the lowest of those who would coordinate goes first and at once, and who has restarted waits for nobody,
     /// since nobody else knows yet. Chance tells later attempts apart.
-    fn back_off(&mut self, now: Monotonic, profile: &Profile) -> Duration {
+    fn back_off(&mut self, coordinators: &[NodeId], profile: &Profile) -> Duration {
         let turn = profile.suspect_after / 2;
         if self.attempts == 0 && (self.is_resumed || self.aim.is_some()) {
             return Duration::ZERO;
         }
-        let is_before = |member: &&NodeId| **member < self.own && self.detector.is_live(**member, now, profile);
-        let rank = self.ending.members.iter().filter(is_before).count() as u32;
+        let rank = coordinators.iter().filter(|node| **node < self.own).count() as u32;
         let chance = if self.attempts == 0 {
             0.0
         } else {

@@ -6,7 +6,7 @@
 use super::super::decree::Decree;
 use super::super::evaluation::Limit;
 use super::super::message::Message;
-use super::super::{Batch, Effect, LogEntry, Query, Refusal, Reply, SyncMark};
+use super::super::{Batch, Bug, Effect, LogEntry, Query, Refusal, Reply, SyncMark};
 use super::period::{Appended, Period};
 use super::{Agreement, Node, Now, Pacing};
 use crate::id::{NodeId, RequestId};
@@ -18,7 +18,7 @@ use crate::transaction::Transaction;
 const DECREES_AT_ONCE: usize = 16;
 
 /// What waits until this node may issue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) enum HeldBack {
     /// A client's transaction, new or made void by a decree. Without a request nobody waits for it here.
     Transaction {
@@ -69,6 +69,9 @@ impl Node {
                 {
                     self.period.fence();
                     self.log_vote();
+                    if self.planted.is(Bug::LateSyncRaisesFencedRow) {
+                        self.on_succession_persisted(self.mark);
+                    }
                 }
             }
             Message::Promise(promise) => {
@@ -153,7 +156,8 @@ impl Node {
         if let Some(decree) = self.succession.asked().cloned() {
             self.period.fence();
             self.period.fill(&decree);
-            if self.period.holds(&decree) && self.succession.vote(self.mark) {
+            let is_held = self.period.holds(&decree) || self.planted.is(Bug::VoteWithoutRecords);
+            if is_held && self.succession.vote(self.mark) {
                 self.log_vote();
             }
         }
@@ -226,7 +230,10 @@ impl Node {
             self.held_back
                 .push_front(HeldBack::Transaction { request, transaction });
         }
-        let strict = self.reads.take_strict();
+        let strict = match self.planted.is(Bug::StrictReadCarriedOver) {
+            true => Vec::new(),
+            false => self.reads.take_strict(),
+        };
         self.held_back.extend(
             strict
                 .into_iter()

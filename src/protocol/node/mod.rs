@@ -9,6 +9,7 @@
 
 mod counters;
 mod epochs;
+mod fingerprint;
 mod period;
 mod succession;
 
@@ -32,8 +33,8 @@ use super::read::{Reads, Snapshot};
 use super::stream::Stream;
 use super::submission::Submissions;
 use super::{
-    Acceptor, Divergence, Doubt, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Recovered, Refusal, Reply,
-    SyncMark,
+    Acceptor, Divergence, Doubt, Effect, Evaluated, Input, LogEntry, Planted, Query, ReadMode, Recovered, Refusal,
+    Reply, SyncMark,
 };
 use crate::id::{NodeId, RequestId};
 use crate::lattice::Row;
@@ -75,6 +76,8 @@ pub struct Node {
     due: Vec<NodeId>,
     last_step: Monotonic,
     counters: Counters,
+    /// For checkers only.
+    planted: Planted,
 }
 
 impl Node {
@@ -104,6 +107,7 @@ impl Node {
             due: Vec::new(),
             last_step: Monotonic(0),
             counters: Counters::default(),
+            planted: Planted::default(),
             config,
         }
     }
@@ -241,6 +245,16 @@ impl Node {
             .flat_map(|period| period.streams().values())
             .map(Stream::bytes)
             .sum()
+    }
+
+    /// Plants a bug, so that a checker can show that it finds it. Never in production.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, bug: super::Bug) {
+        self.planted = Planted::only(bug);
+        self.succession.plant(self.planted);
+        if bug == super::Bug::StreamContinued {
+            self.period.continue_stream();
+        }
     }
 
     /// What this node has counted since it started.
@@ -508,7 +522,7 @@ impl Node {
 
     fn raise_positions(&mut self) {
         // Invariant I-13: who acknowledges in an epoch holds the whole history below its start.
-        if self.is_installed() && self.period.raise_positions(self.clock.ceiling()) {
+        if self.is_installed() && self.period.raise_positions(self.clock.ceiling(), self.planted) {
             self.pacing.hurry_all();
         }
     }

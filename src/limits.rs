@@ -113,3 +113,6 @@ const _: () = {
         "what is not stable is never dropped"
     );
 };
+
+/// Nodes outside the epoch that a node talks to at a time: learners and former members.
+pub const GUESTS_MAX: usize = 16;

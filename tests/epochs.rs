@@ -303,3 +303,48 @@ fn a_member_that_restarts_with_a_vote_stays_fenced() {
     assert_settled(&cluster, request);
     assert_agree(&cluster, &[2, 3]);
 }
+
+#[test]
+fn who_resigns_costs_the_others_no_stall_and_coordinates_again_when_it_returns() {
+    for resigns in 1..=3 {
+        let mut cluster = warm(3);
+        let own = cluster.submit(node(resigns), 1);
+        cluster.resign(node(resigns));
+        cluster.run_until_ms(1500);
+        assert_settled(&cluster, own);
+        assert_eq!(cluster.resigned.len(), 1);
+        cluster.crash(node(resigns));
+        let other = resigns % 3 + 1;
+        for number in 2..60 {
+            let at_ms = 1500 + number * 100;
+            cluster.run_until_ms(at_ms);
+            let request = cluster.submit(node(other), number);
+            cluster.run_until_ms(at_ms + 100);
+            let took = cluster.answered_at_ms(request) - at_ms as f64;
+            assert!(took < 95.0, "n{resigns}, {number}: {took} ms");
+        }
+        assert_eq!(epoch(&cluster, other), Epoch::FIRST);
+        cluster.restart(node(resigns));
+        let again = cluster.submit(node(resigns), 100);
+        cluster.run_until_ms(9000);
+        assert_settled(&cluster, again);
+    }
+}
+
+#[test]
+fn when_everybody_has_resigned_the_cluster_can_be_started_again() {
+    let mut cluster = warm(3);
+    (1..=3).for_each(|id| cluster.resign(node(id)));
+    let refused = cluster.submit(node(1), 1);
+    assert!(matches!(&cluster.answers[&refused].1, Answer::Reply(Reply::Refused(_))));
+    cluster.run_until_ms(2000);
+    assert_eq!(cluster.resigned.len(), 3);
+    for id in 1..=3 {
+        cluster.crash(node(id));
+        cluster.restart(node(id));
+    }
+    let request = cluster.submit(node(2), 2);
+    cluster.run_until_ms(9000);
+    assert_settled(&cluster, request);
+    assert_agree(&cluster, &[1, 2, 3]);
+}

@@ -1,81 +1,24 @@
 //! The serial executor through its public door: order, exactly once, digests, blocked thunks, reads and dry runs.
 
+mod records;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use plimsoll::client;
 use plimsoll::executor::{ReadError, SerialExecutor};
-use plimsoll::id::{NodeId, TransactionId};
-use plimsoll::key::{Key, KeyRange, Value};
+use plimsoll::key::{KeyRange, Value};
 use plimsoll::limits::{ID_AHEAD_MAX, OUTCOME_WINDOW, VERSION_RETENTION};
-use plimsoll::protocol::{Batch, Evaluated, Query};
+use plimsoll::protocol::Query;
 use plimsoll::store::MemoryVersions;
-use plimsoll::thunk::{Append, CompareAndSet, Evaluation, Get, Increment, Put, Registry, Thunk};
-use plimsoll::time::{Hlc, Timestamp};
-use plimsoll::transaction::{Abort, Footprint, Outcome, Record, Settlement, ThunkId, Transaction};
+use plimsoll::thunk::{Append, CompareAndSet, Get, Increment, Put, Registry, Thunk};
+use plimsoll::time::Hlc;
+use plimsoll::transaction::{Abort, Outcome, Settlement, ThunkId};
 use proptest::prelude::*;
-use serde::{Deserialize, Serialize};
-
-const START_MS: u64 = 1_800_000_000_000;
-
-type Executor = SerialExecutor<MemoryVersions>;
-type Stamped = (Timestamp, Arc<Record>);
-
-/// A thunk that not every replica knows.
-#[derive(Serialize, Deserialize)]
-struct Newer {
-    key: Key,
-}
-
-impl Thunk for Newer {
-    const NAME: &'static str = "test.newer";
-    const VERSION: u32 = 3;
-    type Output = ();
-
-    fn footprint(&self) -> Footprint {
-        Footprint::new().write(self.key.clone())
-    }
-
-    fn evaluate(&self, evaluation: &mut Evaluation<'_>) -> Result<(), Abort> {
-        evaluation.put(&self.key, "newer".into())
-    }
-}
-
-fn full_registry() -> Arc<Registry> {
-    let mut registry = Registry::with_builtins();
-    registry.register::<Newer>().expect("its name is free");
-    Arc::new(registry)
-}
-
-fn executor() -> Executor {
-    SerialExecutor::new(full_registry(), MemoryVersions::default())
-}
-
-fn at_ms(ms: u64) -> Hlc {
-    Hlc::from_unix_millis(START_MS + ms)
-}
-
-/// An id made this many milliseconds after the start.
-fn id_made_at_ms(ms: u64, name: u8) -> TransactionId {
-    TransactionId::from_parts(START_MS + ms, [name; 10])
-}
-
-fn transaction<T: Thunk>(id: TransactionId, thunk: &T) -> Transaction {
-    let arguments = client::arguments(thunk).expect("plain data");
-    client::admit(&full_registry(), id, ThunkId::of::<T>(), arguments).expect("a sound transaction")
-}
-
-fn stamped<T: Thunk>(hlc: Hlc, node: u32, id: TransactionId, thunk: &T) -> Stamped {
-    let node = NodeId::new(node);
-    let transaction = transaction(id, thunk);
-    (Timestamp { hlc, node }, Arc::new(Record { hlc, transaction }))
-}
-
-fn batch(records: &[&Stamped], upto: Hlc) -> Batch {
-    let records = records.iter().map(|record| (*record).clone()).collect();
-    Batch { records, upto }
-}
+use records::{
+    Executor, Newer, Stamped, at_ms, batch, batches, cuts, digests, end_of, evaluate_all, executor, full_registry,
+    id_made_at_ms, newest, records, settlements, stamped, step, transaction,
+};
 
 fn append(text: &str) -> Append {
     Append {
@@ -98,13 +41,6 @@ fn read(executor: &Executor, at: Hlc, key: &str) -> Option<Value> {
     };
     let answer = executor.read(at, &query).expect("the snapshot is kept");
     answer.keys[0].clone().map(|versioned| versioned.value)
-}
-
-fn newest(executor: &Executor) -> Vec<(Key, Timestamp, Value)> {
-    let entries = executor.versions().newest();
-    entries
-        .map(|(key, at, value)| (key.clone(), at, value.clone()))
-        .collect()
 }
 
 fn output<T: Thunk>(settlement: &Settlement) -> Result<T::Output, Abort> {
@@ -418,113 +354,18 @@ fn a_collected_snapshot_is_read_and_the_error_names_it_and_the_oldest() {
     assert_eq!(answer.ranges, [[("log".into(), found)]]);
 }
 
-/// How a record follows the one before: the gap in milliseconds and counts, its node, what it does, and under which id.
-#[derive(Clone, Debug)]
-struct Step {
-    gap_ms: u64,
-    gap_counts: u64,
-    node: u32,
-    action: u8,
-    key: u8,
-    /// The id of an earlier record, counted back; a fresh one if there is none.
-    repeats: Option<prop::sample::Index>,
-    id_age_ms: u64,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let gap_ms = prop_oneof![3 => Just(0), 3 => 1..3_000_u64, 2 => 0..300_000_u64];
-    let id_age_ms = prop_oneof![6 => 0..10_000_u64, 1 => 590_000..610_000_u64];
-    let repeats = prop::option::weighted(0.3, any::<prop::sample::Index>());
-    let parts = (gap_ms, 0..2_u64, 1..4_u32, 0..3_u8, 0..4_u8, repeats, id_age_ms);
-    parts.prop_map(|(gap_ms, gap_counts, node, action, key, repeats, id_age_ms)| Step {
-        gap_ms,
-        gap_counts,
-        node,
-        action,
-        key,
-        repeats,
-        id_age_ms,
-    })
-}
-
-/// The records of the steps, in timestamp order and each timestamp once.
-fn records(steps: &[Step]) -> Vec<Stamped> {
-    let mut records: BTreeMap<Timestamp, Arc<Record>> = BTreeMap::new();
-    let mut ids: Vec<TransactionId> = Vec::new();
-    let mut hlc = at_ms(700_000);
-    for (place, step) in steps.iter().enumerate() {
-        hlc = Hlc::from_bits(hlc.plus(Duration::from_millis(step.gap_ms)).bits() + step.gap_counts);
-        let id = match &step.repeats {
-            Some(earlier) if !ids.is_empty() => *earlier.get(&ids),
-            _ => TransactionId::from_parts(hlc.unix_millis() - step.id_age_ms, [place as u8; 10]),
-        };
-        ids.push(id);
-        let key = Key::new(vec![step.key]);
-        let (timestamp, record) = match step.action {
-            0 => stamped(hlc, step.node, id, &Increment { key, amount: 1 }),
-            1 => {
-                let bytes = Value::new(vec![place as u8]);
-                stamped(hlc, step.node, id, &Append { key, bytes })
-            }
-            _ => {
-                let swap = CompareAndSet {
-                    key,
-                    expected: None,
-                    new: Some("first".into()),
-                };
-                stamped(hlc, step.node, id, &swap)
-            }
-        };
-        records.insert(timestamp, record);
-    }
-    records.into_iter().collect()
-}
-
-/// Evaluates the records in batches that end before each record that `cuts` chooses, somewhere after the one before.
-fn evaluate_cut(executor: &mut Executor, records: &[Stamped], cuts: &[Option<u16>], end: Hlc) -> Vec<Evaluated> {
-    let mut evaluated = Vec::new();
-    let mut begin = 0;
-    for place in 1..records.len() {
-        let (before, after) = (records[place - 1].0.hlc, records[place].0.hlc);
-        let Some(share) = cuts[place % cuts.len()].filter(|_| before < after) else {
-            continue;
-        };
-        let room = u128::from(after.bits() - before.bits() - 1);
-        let upto = Hlc::from_bits(before.bits() + (room * u128::from(share) / u128::from(u16::MAX)) as u64);
-        let records = records[begin..place].to_vec();
-        evaluated.push(executor.evaluate(&Batch { records, upto }));
-        begin = place;
-    }
-    let records = records[begin..].to_vec();
-    evaluated.push(executor.evaluate(&Batch { records, upto: end }));
-    evaluated
-}
-
-/// The digests by boundary.
-fn digests(evaluated: &[Evaluated]) -> BTreeMap<Hlc, u64> {
-    let digests = evaluated.iter().flat_map(|evaluated| &evaluated.digests);
-    digests.map(|digest| (digest.boundary, digest.value)).collect()
-}
-
-fn settlements(evaluated: Vec<Evaluated>) -> Vec<Settlement> {
-    evaluated
-        .into_iter()
-        .flat_map(|evaluated| evaluated.settlements)
-        .collect()
-}
-
 proptest! {
     /// Replicas cut the same records into batches at will, and still agree on everything.
     #[test]
     fn records_are_cut_into_other_batches_and_outcomes_and_digests_are_the_same(
         steps in prop::collection::vec(step(), 1..40),
-        cuts in [0, 1].map(|_| prop::collection::vec(prop::option::of(any::<u16>()), 1..40)),
+        cuts in [cuts(), cuts()],
     ) {
         let records = records(&steps);
-        let end = records.last().expect("one at least").0.hlc.plus(Duration::from_secs(10));
+        let end = end_of(&records);
         let (mut one, mut two) = (executor(), executor());
-        let first = evaluate_cut(&mut one, &records, &cuts[0], end);
-        let second = evaluate_cut(&mut two, &records, &cuts[1], end);
+        let first = evaluate_all(&mut one, &batches(&records, &cuts[0], end));
+        let second = evaluate_all(&mut two, &batches(&records, &cuts[1], end));
         let (own, other) = (digests(&first), digests(&second));
         for (boundary, value) in &own {
             prop_assert!(other.get(boundary).is_none_or(|other| other == value), "at {boundary}");
@@ -541,10 +382,10 @@ proptest! {
         missing in any::<prop::sample::Index>(),
     ) {
         let records = records(&steps);
-        let end = records.last().expect("one at least").0.hlc.plus(Duration::from_secs(10));
+        let end = end_of(&records);
         let mut fewer = records.clone();
         fewer.remove(missing.index(records.len()));
-        let last = |records| digests(&evaluate_cut(&mut executor(), records, &[None], end)).pop_last();
+        let last = |records| digests(&evaluate_all(&mut executor(), &batches(records, &[None], end))).pop_last();
         prop_assert_ne!(last(&records), last(&fewer));
     }
 }

@@ -326,6 +326,7 @@ fn a_replica_that_disagrees_with_a_majority_stops_serving_and_the_others_go_on()
 #[test]
 fn records_are_kept_only_until_every_member_has_flushed_them() {
     let mut cluster = warm();
+    cluster.is_flushing = true;
     for number in 0..100 {
         cluster.submit(node(1), number + 1);
         cluster.run_until_ms(1000 + number * 10);
@@ -365,7 +366,7 @@ fn a_disk_slower_than_the_ceiling_is_ahead_costs_time_and_nothing_else() {
     cluster.sync_us.extend((1..=3).map(|id| (node(id), Some(5_000_000))));
     cluster.run_until_ms(20_000);
     let requests: Vec<RequestId> = (1..=3).map(|id| cluster.submit(node(id), u64::from(id))).collect();
-    cluster.run_until_ms(40_000);
+    cluster.run_until_ms(100_000);
     for request in requests {
         cluster.settlement(request);
     }

@@ -9,6 +9,7 @@ pub mod action;
 pub mod history;
 pub mod host;
 pub mod property;
+pub mod report;
 pub mod scene;
 pub mod search;
 pub mod settings;

@@ -45,6 +45,8 @@ pub struct State {
     pub spent: Spent,
     /// The properties that do not hold.
     pub broken: Broken,
+    /// With which words an assertion of the core failed.
+    pub failed: Option<Arc<str>>,
     /// How many actions led here since the scene. The first to reach a state in breadth-first order come on a shortest way.
     pub depth: u16,
 }
@@ -76,6 +78,7 @@ impl State {
             history: Arc::new(history),
             spent: Spent::default(),
             broken: Broken::default(),
+            failed: None,
             depth: 0,
         }
     }

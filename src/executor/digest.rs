@@ -24,6 +24,25 @@ pub(crate) struct DigestFold {
 }
 
 impl DigestFold {
+    /// A fold that goes on from `value`, where `noted` was the last boundary that was passed.
+    pub(crate) fn resume(noted: Hlc, value: u64) -> Self {
+        Self {
+            fold: value,
+            noted,
+            ..Self::default()
+        }
+    }
+
+    /// The last boundary that was passed.
+    pub(crate) fn noted(&self) -> Hlc {
+        self.noted
+    }
+
+    /// The fold of everything so far.
+    pub(crate) fn value(&self) -> u64 {
+        self.fold
+    }
+
     /// Everything at or below `upto` is folded in.
     pub(crate) fn pass(&mut self, upto: Hlc) {
         let interval = Hlc::ZERO.plus(DIGEST_INTERVAL).bits();

@@ -3,8 +3,14 @@
 //! Realises section 3.3 of the design. Any executor must give what [`SerialExecutor`] gives: the result of evaluating every record
 //! in timestamp order, each over all that came before.
 
+mod assembly;
+mod checkpoint;
+mod chunk;
 mod digest;
 mod outcomes;
 mod serial;
 
+pub use assembly::{Assembly, ChunkError, Progress};
+pub use checkpoint::{Checkpoint, Heading};
+pub use chunk::{Chunk, ChunkCursor};
 pub use serial::{Answer, DryRun, ReadError, SerialExecutor};

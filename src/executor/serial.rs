@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::checkpoint::Checkpoint;
 use super::digest::DigestFold;
 use super::outcomes::Outcomes;
 use crate::id::TransactionId;
@@ -60,7 +61,8 @@ impl<V: Versions> SerialExecutor<V> {
     /// An executor of a replica that has evaluated nothing beyond what `versions` hold.
     ///
     /// *Given* empty versions, or ones whose outcomes nobody will ask for: the outcomes of ids and the digest are kept beside the
-    /// versions and are empty here, so an executor over versions of an earlier run would forget what it had answered.
+    /// versions and are empty here, so an executor over versions of an earlier run would forget what it had answered. To go on
+    /// from an earlier run, [restore](SerialExecutor::restore) its checkpoint.
     pub fn new(registry: Arc<Registry>, versions: V) -> Self {
         let last = Timestamp::last_at(versions.evaluated());
         Self {
@@ -70,6 +72,37 @@ impl<V: Versions> SerialExecutor<V> {
             digest: DigestFold::default(),
             last,
         }
+    }
+
+    /// An executor that goes on where the one stood of which `checkpoint` was taken.
+    ///
+    /// *Given* a registry in which every thunk that the other one had evaluated behaves alike.
+    pub fn restore(registry: Arc<Registry>, checkpoint: Checkpoint<V>) -> Self {
+        let Checkpoint {
+            versions,
+            outcomes,
+            digest,
+            last,
+            ..
+        } = checkpoint;
+        Self {
+            registry,
+            versions,
+            outcomes,
+            digest,
+            last,
+        }
+    }
+
+    /// The state at the evaluated bound.
+    ///
+    /// *Cost*: that of cloning it, see [`Checkpoint`].
+    pub fn checkpoint(&self) -> Checkpoint<V>
+    where
+        V: Clone,
+    {
+        let digest = DigestFold::resume(self.digest.noted(), self.digest.value());
+        Checkpoint::new(self.versions.clone(), self.outcomes.clone(), digest, self.last)
     }
 
     /// The versions.
@@ -109,6 +142,7 @@ impl<V: Versions> SerialExecutor<V> {
     pub fn outcome(&self, id: TransactionId) -> Option<(Timestamp, &Outcome)> {
         self.outcomes
             .first(id)
+            .filter(|_| !Outcomes::is_expired(id, self.versions.evaluated()))
             .map(|(timestamp, outcome)| (*timestamp, outcome))
     }
 

@@ -51,6 +51,11 @@ impl Acceptor {
         }
     }
 
+    /// Whether `ballot` was accepted, and no higher one since.
+    pub fn has_accepted(&self, ballot: Ballot) -> bool {
+        self.accepted.as_ref().is_some_and(|(accepted, _)| *accepted == ballot)
+    }
+
     /// Accepts `decree` with `ballot`. *Given* that the streams up to its cut are durably held here.
     pub fn accept(&mut self, ballot: Ballot, decree: Decree) -> Result<(), Outbid> {
         self.check_ballot(ballot)?;

@@ -26,6 +26,8 @@ pub(crate) struct Detector {
 struct Signs {
     heard_at: Monotonic,
     moved_at: Monotonic,
+    /// It has resigned: it will move no more and holds nobody back.
+    has_resigned: bool,
     /// The time between two moves.
     gap: Estimate,
 }
@@ -47,6 +49,7 @@ impl Detector {
         let signs = Signs {
             heard_at: now,
             moved_at: now,
+            has_resigned: false,
             gap: Estimate::default(),
         };
         Self {
@@ -82,8 +85,16 @@ impl Detector {
             *signs = Signs {
                 heard_at: now,
                 moved_at: now,
+                has_resigned: signs.has_resigned,
                 gap: signs.gap.with(now.since(signs.moved_at)),
             };
+        }
+    }
+
+    /// The stream of `node` has come to its end.
+    pub(crate) fn on_resigned(&mut self, node: NodeId) {
+        if let Some(signs) = self.signs.get_mut(&node) {
+            signs.has_resigned = true;
         }
     }
 
@@ -95,7 +106,8 @@ impl Detector {
 
     /// When the next coordinator will have stood still for too long, if none of them moves; [`Monotonic::NEVER`] if all have.
     pub(crate) fn suspects_at(&self, membership: &Membership, now: Monotonic, profile: &Profile) -> Monotonic {
-        let coordinators = self.signs.iter().filter(|(node, _)| membership.is_coordinator(**node));
+        let is_suspect = |node: &NodeId, signs: &Signs| membership.is_coordinator(*node) && !signs.has_resigned;
+        let coordinators = self.signs.iter().filter(|(node, signs)| is_suspect(node, signs));
         let due = coordinators.map(|(_, signs)| signs.moved_at.plus(signs.patience(profile)));
         due.filter(|due| *due > now).min().unwrap_or(Monotonic::NEVER)
     }
@@ -103,6 +115,8 @@ impl Detector {
     /// The members that should coordinate next, if that is another set than now.
     ///
     /// *Given* whether the epoch is fenced here: then no stream grows, and to be heard is enough.
+    ///
+    /// One that has resigned is no reason to end the epoch, and will not coordinate in the next.
     ///
     /// *Gives* none as well when these are no majority: then nothing can be decided, and it is not for this node to say
     /// who is cut off from whom.
@@ -117,6 +131,9 @@ impl Detector {
             let Some(signs) = self.signs.get(node) else {
                 return *node == self.own;
             };
+            if signs.has_resigned {
+                return false;
+            }
             let (silent_for, patience) = if !membership.is_coordinator(*node) {
                 // Who is out must be heard for sure before he is let in again, or he would go in and out.
                 (now.since(signs.heard_at), profile.suspect_after / 2)
@@ -129,7 +146,9 @@ impl Detector {
         };
         let wish: Vec<NodeId> = membership.members.iter().copied().filter(is_wanted).collect();
         let is_majority = wish.len() >= majority(membership.members.len());
-        (is_majority && wish != membership.coordinators).then_some(wish)
+        let has_resigned = |node: &NodeId| self.signs.get(node).is_some_and(|signs| signs.has_resigned);
+        let now_coordinate = membership.coordinators.iter().filter(|node| !has_resigned(node));
+        (is_majority && !wish.iter().eq(now_coordinate)).then_some(wish)
     }
 }
 

@@ -30,6 +30,7 @@ mod pacing;
 mod planted;
 mod proposer;
 mod read;
+mod reconfiguration;
 mod recovery;
 mod replication;
 mod stream;
@@ -53,6 +54,7 @@ use decree::Decree;
 use message::Message;
 pub use planted::Bug;
 use planted::Planted;
+pub use reconfiguration::{Change, ChangeError};
 pub use recovery::Recovered;
 
 /// What a node is told.
@@ -78,6 +80,15 @@ pub enum Input {
         /// What to submit.
         transaction: Transaction,
     },
+    /// Members are to be changed.
+    Change {
+        /// Names the answer, which comes once a majority of the new members holds the complete history.
+        request: RequestId,
+        /// How.
+        change: Change,
+    },
+    /// The node is to be shut down: it takes nothing new, ends what it has, and takes back its hold on the watermark.
+    Resign,
     /// A client's read.
     Read {
         /// Names the answer.
@@ -124,6 +135,8 @@ pub enum Effect {
         /// The answer.
         reply: Reply,
     },
+    /// A majority knows that this node will issue nothing more in the epoch: it may be stopped, and nobody waits for it.
+    Resigned,
     /// The node has stopped serving and evaluating; it goes on holding and relaying streams.
     Quarantine(Divergence),
 }
@@ -230,6 +243,11 @@ pub struct Query {
 pub enum Reply {
     /// The transaction was evaluated.
     Settled(Settlement),
+    /// The members were changed, and a majority of the new ones holds the complete history: who has left may be switched off.
+    Changed {
+        /// The epoch of the new members.
+        epoch: Epoch,
+    },
     /// The request did certainly nothing.
     Refused(Refusal),
     /// The transaction may take effect or not: ask another node by its id.
@@ -284,6 +302,15 @@ pub enum Refusal {
         /// By how much, in milliseconds.
         ahead_ms: u64,
     },
+    /// This node is being shut down.
+    #[error("{node} is being shut down: submit to another node")]
+    Resigned {
+        /// This node.
+        node: NodeId,
+    },
+    /// The members cannot be changed so.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// The clock cannot issue a timestamp now: its ceiling is not durable yet, or it is far behind what it has seen.
     #[error("the clock cannot issue a timestamp now: submit again in a moment")]
     ClockExhausted,

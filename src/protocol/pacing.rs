@@ -35,6 +35,21 @@ impl Pacing {
         }
     }
 
+    /// One peer more, unless it is one already; its first frame is due at once.
+    pub(crate) fn add(&mut self, peer: NodeId) {
+        self.peers.entry(peer).or_insert(PeerPace { used: 0, urgent: true });
+    }
+
+    /// One peer less.
+    pub(crate) fn remove(&mut self, peer: NodeId) {
+        self.peers.remove(&peer);
+    }
+
+    /// Whether frames go to `peer`.
+    pub(crate) fn contains(&self, peer: NodeId) -> bool {
+        self.peers.contains_key(&peer)
+    }
+
     /// Whether there is nobody to send to.
     pub(crate) fn is_alone(&self) -> bool {
         self.peers.is_empty()

@@ -44,6 +44,11 @@ impl Submissions {
         }
     }
 
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// `request` waits for the transaction at `hlc`.
     pub(crate) fn wait(&mut self, hlc: Hlc, request: RequestId) {
         let before = self.waiting.insert(hlc, request);

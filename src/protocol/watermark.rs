@@ -73,7 +73,8 @@ impl Watermark {
             .iter()
             .map(|coordinator| self.stable(*coordinator))
             .min();
-        let Some(reached) = lowest.filter(|reached| *reached > self.watermark) else {
+        // Where every coordinator has resigned there is no more to come, and nothing that a bound could tell.
+        let Some(reached) = lowest.filter(|reached| *reached > self.watermark && *reached < Hlc::MAX) else {
             return false;
         };
         self.watermark = reached;

@@ -52,6 +52,20 @@ impl Chain {
         })
     }
 
+    /// The versions that a snapshot at or above `oldest` can see, ascending, but for a deletion that stands in front of all others.
+    pub(super) fn history(&self, oldest: Hlc) -> impl Iterator<Item = &Version> {
+        let base = if self.newest.0.hlc <= oldest {
+            self.older.len()
+        } else {
+            let reached = self.older.partition_point(|(timestamp, _)| timestamp.hlc <= oldest);
+            reached.saturating_sub(1)
+        };
+        let (timestamp, value) = self.older.get(base).unwrap_or(&self.newest);
+        let is_void = timestamp.hlc <= oldest && value.is_none();
+        let seen = self.older[base..].iter().chain([&self.newest]);
+        seen.skip(usize::from(is_void))
+    }
+
     /// Adds a version. *Given* that it is above all others, and the lowest snapshot that anyone may read.
     pub(super) fn push(&mut self, version: Version, oldest: Hlc) {
         if self.older.len() == self.older.capacity() {

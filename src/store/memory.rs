@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::ops::Bound;
 
 use super::chain::{Chain, StoredKey};
-use super::{Log, Versioned, Versions};
+use super::{Log, VersionVisitor, Versioned, Versions};
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
@@ -134,6 +134,19 @@ impl Versions for MemoryVersions {
                 self.collect_key(key);
             }
             self.covering.insert(second_of(oldest), keys);
+        }
+    }
+
+    fn history(&self, oldest: Hlc, after: Option<(&Key, Timestamp)>, visit: &mut VersionVisitor<'_>) {
+        let start = after.map_or(Bound::Unbounded, |(key, _)| Bound::Included(key.as_bytes()));
+        for (stored, chain) in self.chains.range::<[u8], _>((start, Bound::Unbounded)) {
+            let key = stored.key();
+            let is_passed = |at: Timestamp| after.is_some_and(|(after, passed)| key == *after && at <= passed);
+            for (at, value) in chain.history(oldest).filter(|(at, _)| !is_passed(*at)) {
+                if visit(&key, *at, value.as_ref()).is_break() {
+                    return;
+                }
+            }
         }
     }
 }

@@ -9,6 +9,8 @@ mod memory;
 
 pub use memory::{MemoryLog, MemoryVersions};
 
+use std::ops::ControlFlow;
+
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
@@ -21,6 +23,9 @@ pub struct Versioned {
     /// The value.
     pub value: Value,
 }
+
+/// Takes one version, none being a deletion, and says whether it wants another.
+pub type VersionVisitor<'a> = dyn FnMut(&Key, Timestamp, Option<&Value>) -> ControlFlow<()> + 'a;
 
 /// Every value at every kept timestamp.
 ///
@@ -54,6 +59,15 @@ pub trait Versions {
 
     /// Drops the versions that no snapshot at or above `oldest` can see. A bound below [`Versions::oldest`] changes nothing.
     fn collect(&mut self, oldest: Hlc);
+
+    /// Shows what must be kept to read every snapshot at or above `oldest`: by key, and of each key ascending, from behind `after` on,
+    /// until `visit` breaks. Written again in this order into empty versions it gives the same reads.
+    ///
+    /// What is shown depends on what was written alone, and not on what was collected when: below `oldest` that is the newest
+    /// version of each key, unless it is a deletion, and everything above.
+    ///
+    /// *Given* that `oldest` is not below [`Versions::oldest`].
+    fn history(&self, oldest: Hlc, after: Option<(&Key, Timestamp)>, visit: &mut VersionVisitor<'_>);
 }
 
 /// What must survive a crash, in the order of writing. Entries are counted from the first one ever written.

@@ -15,7 +15,9 @@ use plimsoll::lattice::Digest;
 use plimsoll::protocol::config::{Membership, NodeConfig, Profile};
 use plimsoll::protocol::message::Message;
 use plimsoll::protocol::node::Node;
-use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Recovered, Reply, SyncMark};
+use plimsoll::protocol::{
+    Batch, Change, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Recovered, Reply, SyncMark,
+};
 use plimsoll::time::{Hlc, Monotonic, Now, Timestamp, WallTime};
 use plimsoll::transaction::{Footprint, Outcome, Settlement, ThunkId, Transaction};
 
@@ -82,11 +84,15 @@ pub(crate) struct Cluster {
     /// What every replica evaluated, in order.
     pub(crate) evaluated: BTreeMap<NodeId, Vec<Timestamp>>,
     pub(crate) quarantined: Vec<NodeId>,
+    /// Who may be stopped, and since when.
+    pub(crate) resigned: Vec<(NodeId, u64)>,
     pub(crate) frames: u64,
     /// They take no step any more, and what is sent to them is lost.
     pub(crate) dead: BTreeSet<NodeId>,
     /// The encoded length of the largest frame, without its envelope.
     pub(crate) frame_bytes_largest: usize,
+    /// Whether what is evaluated survives a crash at once, or not at all.
+    pub(crate) is_flushing: bool,
     profile: Profile,
     requests: u64,
 }
@@ -136,9 +142,11 @@ impl Cluster {
             answers: BTreeMap::new(),
             evaluated: BTreeMap::new(),
             quarantined: Vec::new(),
+            resigned: Vec::new(),
             frames: 0,
             dead: BTreeSet::new(),
             frame_bytes_largest: 0,
+            is_flushing: false,
             requests: 0,
         };
         for a in &ids {
@@ -186,6 +194,29 @@ impl Cluster {
                 query: Query::default(),
             },
         );
+        request
+    }
+
+    /// A new node, as far from everybody as they are from each other, that knows the first members and is none of them.
+    pub(crate) fn start_learner(&mut self, id: NodeId) {
+        let delay_us = *self.delays_us.values().next_back().expect("some node");
+        for other in self.nodes.keys() {
+            self.delays_us.insert((id, *other), delay_us);
+            self.delays_us.insert((*other, id), delay_us);
+        }
+        self.sync_us.insert(id, Some(100));
+        let node = Node::new(config(id, &self.profile), self.genesis.clone(), Hlc::ZERO);
+        self.nodes.insert(id, node);
+        self.step(id, Input::Wake);
+    }
+
+    pub(crate) fn resign(&mut self, id: NodeId) {
+        self.step(id, Input::Resign);
+    }
+
+    pub(crate) fn change(&mut self, at: NodeId, change: Change) -> RequestId {
+        let request = self.next_request();
+        self.step(at, Input::Change { request, change });
         request
     }
 
@@ -359,14 +390,14 @@ impl Cluster {
                     upto: batch.upto,
                     settlements,
                     digests: vec![digest],
-                    // Nothing of the versions survives a crash.
-                    flushed: Hlc::ZERO,
+                    flushed: if self.is_flushing { batch.upto } else { Hlc::ZERO },
                     blocked: None,
                 };
                 self.arrive(0, id, Input::Evaluated(evaluated));
             }
             Effect::Read { request, at, .. } => self.answer(request, Answer::Read(at)),
             Effect::Reply { request, reply } => self.answer(request, Answer::Reply(reply)),
+            Effect::Resigned => self.resigned.push((id, self.now_us)),
             Effect::Quarantine(_) => self.quarantined.push(id),
         }
     }

@@ -1,6 +1,7 @@
 //! What versions must do, over any implementation of them.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use plimsoll::id::NodeId;
 use plimsoll::key::{Key, KeyRange, Value};
@@ -50,6 +51,11 @@ macro_rules! suite {
             #[test]
             fn every_kept_snapshot_reads_as_a_copy_of_a_plain_map() {
                 versions::every_kept_snapshot_reads_as_a_copy_of_a_plain_map(|| $empty);
+            }
+
+            #[test]
+            fn the_history_is_written_into_empty_versions_and_every_kept_snapshot_reads_alike() {
+                versions::the_history_is_written_into_empty_versions_and_every_kept_snapshot_reads_alike(|| $empty);
             }
         }
     };
@@ -189,6 +195,65 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 type Snapshot = BTreeMap<u8, (Timestamp, u8)>;
+
+/// The whole history from `oldest` on, asked for in pieces of this many versions.
+fn history(versions: &impl Versions, oldest: Hlc, piece: usize) -> Vec<(Key, Timestamp, Option<Value>)> {
+    let mut history: Vec<(Key, Timestamp, Option<Value>)> = Vec::new();
+    loop {
+        let begin = history.len();
+        let after = history.last().map(|(key, at, _)| (key.clone(), *at));
+        let after = after.as_ref().map(|(key, at)| (key, *at));
+        versions.history(oldest, after, &mut |key, at, value| {
+            history.push((key.clone(), at, value.cloned()));
+            if history.len() == begin + piece {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        if history.len() == begin {
+            return history;
+        }
+    }
+}
+
+pub(crate) fn the_history_is_written_into_empty_versions_and_every_kept_snapshot_reads_alike<V: Versions>(
+    empty: impl Fn() -> V,
+) {
+    proptest!(|(steps in steps(), back in 0..12_u64, piece in 1..9_usize)| {
+        // One collects as it is told, the other never.
+        let (mut collecting, mut keeping) = (empty(), empty());
+        let mut place = 0;
+        for step in steps {
+            match step {
+                Step::Write(writes) => {
+                    place += 1;
+                    for (number, value) in writes {
+                        let value = value.map(|value| Value::new(vec![value]));
+                        collecting.put(key(number), at(place), value.clone());
+                        keeping.put(key(number), at(place), value);
+                    }
+                }
+                Step::Collect(back) => collecting.collect(hlc(place.saturating_sub(back))),
+            }
+        }
+        let oldest = collecting.oldest().max(hlc(place.saturating_sub(back)));
+        let kept = history(&keeping, oldest, usize::MAX);
+        prop_assert_eq!(&history(&collecting, oldest, piece), &kept, "whatever was collected");
+        prop_assert!(kept.is_sorted_by(|a, b| (&a.0, a.1) < (&b.0, b.1)));
+        let mut copy = empty();
+        copy.collect(oldest);
+        for (key, at, value) in kept {
+            copy.put(key, at, value);
+        }
+        for place in (0..=place).filter(|place| hlc(*place) >= oldest) {
+            let at = Timestamp::last_at(hlc(place));
+            let all = KeyRange::from(Key::default());
+            let read = |versions: &V| versions.scan(&all, at, usize::MAX, Direction::Forward);
+            prop_assert_eq!(read(&copy), read(&keeping));
+        }
+    });
+}
 
 pub(crate) fn every_kept_snapshot_reads_as_a_copy_of_a_plain_map<V: Versions>(empty: impl Fn() -> V) {
     proptest!(|(steps in steps())| {

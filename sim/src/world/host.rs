@@ -356,7 +356,7 @@ impl<R: Replica> Host<R> {
                 let at_us = self.protocol.work(0);
                 self.answer(at_us, request, body, outside);
             }
-            Effect::Quarantine(_) => {}
+            Effect::Resigned | Effect::Quarantine(_) => {}
         }
     }
 

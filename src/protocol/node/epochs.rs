@@ -6,12 +6,13 @@
 use super::super::decree::Decree;
 use super::super::evaluation::Limit;
 use super::super::message::Message;
+use super::super::reconfiguration::Progress;
 use super::super::{Batch, Bug, Effect, LogEntry, Query, Refusal, Reply, SyncMark};
 use super::period::{Appended, Period};
 use super::{Agreement, Node, Now, Pacing};
 use crate::id::{NodeId, RequestId};
 use crate::limits::SUBMISSIONS_WAITING_MAX;
-use crate::time::{Monotonic, WallTime};
+use crate::time::{Hlc, Monotonic, WallTime};
 use crate::transaction::Transaction;
 
 /// How many decrees of the chain go into one frame: who needs more will ask again.
@@ -33,7 +34,10 @@ impl Node {
     /// Whether timestamps are being issued: not while the epoch is fenced, nor before its decree is durable, nor by who has restarted in
     /// it.
     pub(super) fn is_issuing(&self) -> bool {
-        self.period.is_open() && !self.period.is_resumed() && self.installing.is_none()
+        self.period.is_open()
+            && !self.period.is_resumed()
+            && self.installing.is_none()
+            && self.period.promised() != Some(Hlc::MAX)
     }
 
     /// Whether this node may acknowledge: the decree that began the epoch is durable, and everything before it is held.
@@ -64,9 +68,20 @@ impl Node {
         let mut said = Vec::new();
         match message {
             Message::Prepare(prepare) => {
-                if self.membership().is_member(self.config.id)
-                    && self.succession.on_prepare(prepare.ballot, self.mark, &mut said)
-                {
+                if !self.membership().is_member(self.config.id) {
+                    return;
+                }
+                let (period, clock) = (&self.period, &self.clock);
+                let held = || (period.durable_positions(), clock.last());
+                let is_new = self.succession.on_prepare(
+                    prepare.ballot,
+                    self.mark,
+                    now.monotonic,
+                    &self.config.profile,
+                    held,
+                    &mut said,
+                );
+                if is_new {
                     self.period.fence();
                     self.log_vote();
                     if self.planted.is(Bug::LateSyncRaisesFencedRow) {
@@ -85,8 +100,13 @@ impl Node {
             }
             Message::Accepted(accepted) => {
                 if let Some(decree) = self.succession.on_accepted(from, &accepted) {
-                    let peers = self.membership().peers_of(self.config.id);
-                    said.extend(peers.into_iter().map(|peer| (peer, Message::Decided(decree.clone()))));
+                    let mut told = self.membership().peers_of(self.config.id);
+                    let joins = decree
+                        .members
+                        .iter()
+                        .filter(|member| !self.membership().is_member(**member));
+                    told.extend(joins);
+                    said.extend(told.into_iter().map(|peer| (peer, Message::Decided(decree.clone()))));
                     self.install(now, decree);
                 }
             }
@@ -140,6 +160,53 @@ impl Node {
                 self.say_all(said);
             }
             _ => {}
+        }
+    }
+
+    /// Sees to the change of the members that was asked for here.
+    pub(super) fn reconfigure(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        // Who acknowledges in an epoch holds everything before it; a watermark above the start is a majority of those.
+        let is_complete = self.period.watermark().watermark() > self.epoch_start();
+        let evaluated = self.evaluated();
+        let (succession, profile) = (&self.succession, &self.config.profile);
+        let progress = self.reconfiguration.progress(
+            self.period.membership(),
+            is_complete,
+            evaluated,
+            |node| succession.is_live(node, now.monotonic, profile),
+            now.monotonic,
+            profile,
+        );
+        let (members, answer) = match progress {
+            Progress::Wait => (None, None),
+            Progress::Propose(members) => (Some(members), None),
+            Progress::Done(request) => {
+                let epoch = self.membership().epoch;
+                (None, Some((request, Reply::Changed { epoch })))
+            }
+            Progress::Failed(request, error) => (None, Some((request, Reply::Refused(error.into())))),
+        };
+        self.succession.aim(members, now.monotonic);
+        effects.extend(answer.map(|(request, reply)| Effect::Reply { request, reply }));
+    }
+
+    /// Once everything of its own is answered, a node that is being shut down promises never to issue again.
+    pub(super) fn resign(&mut self, effects: &mut Vec<Effect>) {
+        if !self.is_resigning || !self.submissions.is_empty() || !self.held_back.is_empty() {
+            return;
+        }
+        let is_issuing = self.is_issuing() && self.period.promised().is_some();
+        if is_issuing {
+            self.period.issue(None, Hlc::MAX, self.mark);
+            self.log_held();
+            self.raise_positions();
+            self.pacing.hurry_all();
+        }
+        let holds_nobody =
+            self.period.promised().is_none() || self.period.watermark().stable(self.config.id) == Hlc::MAX;
+        if holds_nobody && !self.has_resigned {
+            self.has_resigned = true;
+            effects.push(Effect::Resigned);
         }
     }
 
@@ -218,6 +285,9 @@ impl Node {
         (self.period.own_row().flushed, self.period.own_row().digest) = (flushed, digest);
         self.ended.push_back(ended);
         self.pacing = Pacing::new(membership.peers_of(own));
+        self.guests
+            .retain(|guest, _| !membership.is_member(*guest) && !membership.is_coordinator(*guest));
+        self.guests.keys().for_each(|guest| self.pacing.add(*guest));
         self.pacing.stay_active(now.monotonic, &self.config.profile);
         self.agreement = Agreement::new(own, membership.members.len());
         self.succession = self.succession.succeed(&self.config, &membership, now.monotonic);
@@ -284,7 +354,7 @@ impl Node {
 
     /// Notes how far the streams of the epoch are held. What was answered or voted for rests on it, and after a restart records alone
     /// could not tell.
-    fn log_held(&mut self) {
+    pub(super) fn log_held(&mut self) {
         let (epoch, positions) = (self.membership().epoch, self.period.positions());
         self.log.push(LogEntry::Held { epoch, positions });
     }

@@ -33,15 +33,17 @@ impl Hash for Node {
             outbox,
             due: _,
             last_step,
+            is_resigning,
+            has_resigned,
+            reconfiguration,
+            guests,
             counters: _,
             planted,
         } = self;
         (clock.last(), clock.ceiling()).hash(state);
         (ceiling_asked, ceiling_took, period, pacing, evaluation).hash(state);
         (submissions, reads, agreement, quarantine, succession).hash(state);
-        (
-            ended, decrees, installing, held_back, log, mark, outbox, last_step, planted,
-        )
-            .hash(state);
+        (ended, decrees, installing, held_back, log, mark, outbox, last_step).hash(state);
+        (is_resigning, has_resigned, reconfiguration, guests, planted).hash(state);
     }
 }

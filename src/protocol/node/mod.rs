@@ -13,7 +13,7 @@ mod fingerprint;
 mod period;
 mod succession;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,7 @@ use super::evaluation::Evaluation;
 use super::message::{Append, Message};
 use super::pacing::Pacing;
 use super::read::{Reads, Snapshot};
+use super::reconfiguration::Reconfiguration;
 use super::stream::Stream;
 use super::submission::Submissions;
 use super::{
@@ -38,6 +39,7 @@ use super::{
 };
 use crate::id::{NodeId, RequestId};
 use crate::lattice::Row;
+use crate::limits::GUESTS_MAX;
 use crate::time::{Hlc, HybridClock, Monotonic, Now, WallTime};
 use crate::transaction::{Record, ThunkId, Transaction};
 
@@ -75,6 +77,14 @@ pub struct Node {
     /// The peers that get a frame in this step.
     due: Vec<NodeId>,
     last_step: Monotonic,
+    /// It is being shut down.
+    is_resigning: bool,
+    /// The driver knows that it may stop.
+    has_resigned: bool,
+    /// Changes of the members that were asked for here.
+    reconfiguration: Reconfiguration,
+    /// Who is no peer of the epoch and is talked to, until when: learners, and former members.
+    guests: BTreeMap<NodeId, Monotonic>,
     counters: Counters,
     /// For checkers only.
     planted: Planted,
@@ -106,6 +116,10 @@ impl Node {
             outbox: Vec::new(),
             due: Vec::new(),
             last_step: Monotonic(0),
+            is_resigning: false,
+            has_resigned: false,
+            reconfiguration: Reconfiguration::default(),
+            guests: BTreeMap::new(),
             counters: Counters::default(),
             planted: Planted::default(),
             config,
@@ -157,10 +171,23 @@ impl Node {
                 }
             }
             Input::Wake => {}
+            Input::Resign => self.is_resigning = true,
             Input::Persisted(mark) => self.on_persisted(now, mark),
             Input::Evaluated(evaluated) => self.on_evaluated(now, evaluated, effects),
             Input::Submit { request, transaction } => {
                 if let Err(refusal) = self.on_submit(now, request, transaction) {
+                    effects.push(Effect::Reply {
+                        request,
+                        reply: Reply::Refused(refusal),
+                    });
+                }
+            }
+            Input::Change { request, change } => {
+                let membership = self.period.membership();
+                let result = self
+                    .check_serves()
+                    .and_then(|()| self.reconfiguration.request(request, change, membership, now.monotonic));
+                if let Err(refusal) = result {
                     effects.push(Effect::Reply {
                         request,
                         reply: Reply::Refused(refusal),
@@ -178,7 +205,9 @@ impl Node {
         }
         self.extend_ceiling(now);
         self.on_time(now);
+        self.reconfigure(now, effects);
         self.succeed(now, effects);
+        self.resign(effects);
         self.promise_if_due(now);
         self.advance(now, effects);
         self.persist(effects);
@@ -269,6 +298,9 @@ impl Node {
             return;
         }
         self.succession.on_heard(from, now.monotonic);
+        if !self.membership().is_member(from) && !self.membership().is_coordinator(from) {
+            self.welcome(from, now.monotonic);
+        }
         match message {
             Message::Append(append) => self.on_append(now, from, append),
             Message::Row(row) => self.on_row(now, row, effects),
@@ -293,7 +325,7 @@ impl Node {
     fn on_append(&mut self, now: Now, from: NodeId, append: Append) {
         let coordinator = append.coordinator;
         let membership = self.membership();
-        if !membership.is_member(self.config.id)
+        if !self.period.stores()
             || !membership.is_coordinator(coordinator)
             || coordinator == self.config.id && !self.period.is_resumed()
         {
@@ -316,6 +348,10 @@ impl Node {
             Appended::Accepted(new) => {
                 if self.period.streams()[&coordinator].received() > held {
                     self.succession.on_moved(coordinator, now.monotonic);
+                    if self.period.streams()[&coordinator].received() == Hlc::MAX {
+                        self.succession.on_resigned(coordinator);
+                        self.log_held();
+                    }
                 }
                 if !new.is_empty() {
                     self.counters.records_held += new.len() as u64;
@@ -342,6 +378,7 @@ impl Node {
         }
         if !self.membership().is_member(row.node) && !self.membership().is_coordinator(row.node) {
             self.counters.not_for_us += 1;
+            self.reconfiguration.on_learner(row.node, row.evaluated, now.monotonic);
             return;
         }
         if self.check_not_in_future(row.wanted, now.wall).is_err() {
@@ -402,6 +439,7 @@ impl Node {
 
     fn on_submit(&mut self, now: Now, request: RequestId, transaction: Transaction) -> Result<(), Refusal> {
         self.check_serves()?;
+        self.check_stays()?;
         self.submissions
             .check_capacity(self.period.unstable_bytes(), self.own_bytes_kept())?;
         if !self.is_issuing() {
@@ -451,6 +489,9 @@ impl Node {
     ) -> Result<(), Refusal> {
         self.check_serves()?;
         self.reads.check_capacity()?;
+        if mode == ReadMode::Strict {
+            self.check_stays()?;
+        }
         let evaluated = self.evaluated();
         let (bound, snapshot) = match mode {
             ReadMode::Snapshot => (evaluated, Snapshot::Latest),
@@ -492,6 +533,13 @@ impl Node {
             });
         }
         Ok(())
+    }
+
+    fn check_stays(&self) -> Result<(), Refusal> {
+        match self.is_resigning {
+            true => Err(Refusal::Resigned { node: self.config.id }),
+            false => Ok(()),
+        }
     }
 
     fn check_coordinates(&self) -> Result<(), Refusal> {
@@ -540,6 +588,7 @@ impl Node {
     }
 
     fn on_time(&mut self, now: Now) {
+        self.see_off(now.monotonic);
         self.due.clear();
         let mut fetches = Vec::new();
         for period in self.ended.iter_mut().chain([&mut self.period]) {
@@ -555,8 +604,28 @@ impl Node {
 
     /// Puts a message into the next frame to `peer`, which leaves soon.
     fn say(&mut self, peer: NodeId, message: Message) {
+        if peer != self.config.id && !self.pacing.contains(peer) {
+            self.welcome(peer, self.last_step);
+        }
         self.outbox.push((peer, message));
         self.pacing.hurry(peer);
+    }
+
+    /// Talks for a while to who is no peer of the epoch.
+    fn welcome(&mut self, guest: NodeId, now: Monotonic) {
+        if self.guests.len() >= GUESTS_MAX && !self.guests.contains_key(&guest) {
+            return;
+        }
+        self.guests.insert(guest, now.plus(self.config.profile.relay_for));
+        self.pacing.add(guest);
+    }
+
+    /// Forgets the guests that were not heard for a while.
+    fn see_off(&mut self, now: Monotonic) {
+        for (guest, _) in self.guests.extract_if(.., |_, until| *until <= now) {
+            self.pacing.remove(guest);
+            self.outbox.retain(|(to, _)| *to != guest);
+        }
     }
 
     /// Whether somebody waits for a bound that this coordinator has not promised yet.
@@ -589,7 +658,7 @@ impl Node {
         for ended in &mut self.ended {
             ended.advance(now.monotonic);
         }
-        if self.quarantine.is_some() || !self.membership().is_member(self.config.id) {
+        if self.quarantine.is_some() || !self.period.stores() {
             return;
         }
         if let Some(batch) = self.next_batch(now.monotonic) {

@@ -82,7 +82,7 @@ impl Period {
             watermark: Watermark::new(membership.clone(), start),
             lags: others(&membership.coordinators)
                 .into_iter()
-                .filter(|_| membership.is_member(own))
+                .filter(|_| stores(&membership, own))
                 .map(|peer| (peer, Lag::default()))
                 .collect(),
             relays: Relays::default(),
@@ -107,7 +107,7 @@ impl Period {
             let (records, held) = recovered.stream(epoch, *coordinator);
             *stream = Stream::recovered(epoch, *coordinator, start, records, held.max(evaluated));
         }
-        if period.membership.is_member(own) && period.membership.is_coordinator(own) {
+        if period.stores() && period.membership.is_coordinator(own) {
             period.lags.insert(own, Lag::default());
         }
         period.is_resumed = true;
@@ -122,6 +122,11 @@ impl Period {
     pub(super) fn continue_stream(&mut self) {
         self.is_resumed = false;
         self.lags.remove(&self.own);
+    }
+
+    /// Whether this node holds the streams: as a member, or as a learner, who is neither member nor coordinator.
+    pub(super) fn stores(&self) -> bool {
+        stores(&self.membership, self.own)
     }
 
     /// Whether this node has restarted in the epoch, in which it issues nothing any more.
@@ -299,10 +304,9 @@ impl Period {
 
     /// `from` asks for a stream of this epoch, this node's own or one that it holds.
     pub(super) fn on_fetch(&mut self, from: NodeId, fetch: &Fetch, now: Monotonic, profile: &Profile) {
-        if fetch.coordinator == self.own && !self.is_resumed {
-            if let Some(replication) = self.replication.get_mut(&from) {
-                replication.on_asked(fetch.after);
-            }
+        let replication = self.replication.get_mut(&from);
+        if let Some(replication) = replication.filter(|_| fetch.coordinator == self.own && !self.is_resumed) {
+            replication.on_asked(fetch.after);
         } else if self.streams.contains_key(&fetch.coordinator) {
             self.relays
                 .on_asked(from, fetch.coordinator, fetch.after, now.plus(profile.relay_for));
@@ -475,6 +479,10 @@ impl Period {
         }
         has_more
     }
+}
+
+fn stores(membership: &Membership, node: NodeId) -> bool {
+    membership.is_member(node) || !membership.is_coordinator(node)
 }
 
 /// How long an answer of a coordinator may take: as measured on the own stream to it.

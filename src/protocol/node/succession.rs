@@ -32,8 +32,10 @@ pub(super) struct Succession {
     detector: Detector,
     /// This node has restarted in the epoch: it must end before the node coordinates again.
     is_resumed: bool,
+    /// The members of the next epoch that were asked for here.
+    aim: Option<Vec<NodeId>>,
     /// What may be said once the mark has come back.
-    held: VecDeque<(SyncMark, NodeId, Held)>,
+    held: VecDeque<(SyncMark, Held)>,
     /// The decree that this node is to vote for once it holds the streams up to its cut.
     asked: Option<(Ballot, Decree)>,
     /// When to look next whether the epoch should end.
@@ -87,6 +89,7 @@ impl Succession {
             proposer: Proposer::new(config.id),
             detector,
             is_resumed: false,
+            aim: None,
             attempts: 0,
             held: VecDeque::new(),
             asked: None,
@@ -100,6 +103,19 @@ impl Succession {
     /// For checkers only.
     pub(super) fn plant(&mut self, planted: Planted) {
         self.proposer.planted = planted;
+    }
+
+    /// The members of the next epoch that are asked for here.
+    pub(super) fn aim(&mut self, members: Option<Vec<NodeId>>, now: Monotonic) {
+        if self.aim != members {
+            self.aim = members;
+            self.look_at = now;
+        }
+    }
+
+    /// Whether `node` was heard of late.
+    pub(super) fn is_live(&self, node: NodeId, now: Monotonic, profile: &Profile) -> bool {
+        self.detector.is_live(node, now, profile)
     }
 
     /// Whether the epoch is fenced here: nothing more is issued or acknowledged in it.
@@ -122,25 +138,66 @@ impl Succession {
         self.detector.on_moved(node, now);
     }
 
+    /// The stream of `node` has come to its end.
+    pub(super) fn on_resigned(&mut self, node: NodeId) {
+        self.detector.on_resigned(node);
+    }
+
     /// A message of `node` has come.
     pub(super) fn on_heard(&mut self, node: NodeId, now: Monotonic) {
         self.detector.on_heard(node, now);
     }
 
     /// *Gives* whether the promise is new and must be persisted under `mark`; the answer follows by itself. Otherwise `said` holds
-    /// why not.
-    pub(super) fn on_prepare(&mut self, ballot: Ballot, mark: SyncMark, said: &mut Vec<(NodeId, Message)>) -> bool {
+    /// what there is to say: why not, or the answer once more, for which `held` says how far this node is.
+    pub(super) fn on_prepare(
+        &mut self,
+        ballot: Ballot,
+        mark: SyncMark,
+        now: Monotonic,
+        profile: &Profile,
+        held: impl Fn() -> (Vec<(NodeId, Hlc)>, Hlc),
+        said: &mut Vec<(NodeId, Message)>,
+    ) -> bool {
         self.proposer.on_ballot(ballot);
-        match self.acceptor.prepare(ballot) {
-            Err(outbid) => {
-                said.push(self.outbid(ballot, outbid));
-                false
+        if self.acceptor.promised == ballot {
+            if !self.is_held(Held::Promise(ballot)) {
+                said.push(self.promise(ballot, held()));
             }
-            Ok(()) => {
-                self.held.push_back((mark, ballot.proposer, Held::Promise(ballot)));
-                true
-            }
+            return false;
         }
+        if let Err(outbid) = self.acceptor.prepare(ballot) {
+            said.push(self.outbid(ballot, outbid));
+            return false;
+        }
+        self.held.push_back((mark, Held::Promise(ballot)));
+        if ballot.proposer != self.own {
+            // Somebody tries already: he is given the time for it.
+            let patience = self.patience(profile);
+            self.try_at = now.plus(patience + self.back_off(now, profile));
+        }
+        true
+    }
+
+    fn is_held(&self, what: Held) -> bool {
+        self.held.iter().any(|(_, held)| *held == what)
+    }
+
+    /// The answer to a prepare. *Given* how far this node is, which is durable.
+    fn promise(&self, ballot: Ballot, (positions, clock): (Vec<(NodeId, Hlc)>, Hlc)) -> (NodeId, Message) {
+        let answer = Answer {
+            positions,
+            clock,
+            accepted: self.acceptor.accepted.clone(),
+        };
+        let epoch = self.ending.epoch;
+        (ballot.proposer, Message::Promise(Promise { epoch, ballot, answer }))
+    }
+
+    /// The vote. *Given* that it is durable.
+    fn accepted(&self, ballot: Ballot) -> (NodeId, Message) {
+        let epoch = self.ending.epoch;
+        (ballot.proposer, Message::Accepted(Accepted { epoch, ballot }))
     }
 
     pub(super) fn on_promise(&mut self, from: NodeId, promise: Promise, now: Monotonic, profile: &Profile) {
@@ -150,7 +207,7 @@ impl Succession {
             promise.answer,
             &self.ending,
             now,
-            patience(profile),
+            self.patience(profile),
         );
         self.say_at = now;
     }
@@ -158,6 +215,12 @@ impl Succession {
     /// Notes a decree to vote for; [`Succession::vote`] does it once the streams are held.
     pub(super) fn on_accept(&mut self, accept: Accept, said: &mut Vec<(NodeId, Message)>) {
         self.proposer.on_ballot(accept.ballot);
+        if self.acceptor.has_accepted(accept.ballot) {
+            if !self.is_held(Held::Accepted(accept.ballot)) {
+                said.push(self.accepted(accept.ballot));
+            }
+            return;
+        }
         match self.acceptor.check_ballot(accept.ballot) {
             Err(outbid) => said.push(self.outbid(accept.ballot, outbid)),
             Ok(()) => self.asked = Some((accept.ballot, accept.decree)),
@@ -173,7 +236,7 @@ impl Succession {
         if self.acceptor.accept(ballot, decree).is_err() {
             return false;
         }
-        self.held.push_back((mark, ballot.proposer, Held::Accepted(ballot)));
+        self.held.push_back((mark, Held::Accepted(ballot)));
         true
     }
 
@@ -186,31 +249,19 @@ impl Succession {
         self.proposer.on_ballot(outbid.ballot);
     }
 
-    /// Everything up to `mark` is durable: adds what may be said now. `answer` says how far this node is.
+    /// Everything up to `mark` is durable: adds what may be said now. `held` says how far this node is.
     pub(super) fn on_persisted(
         &mut self,
         mark: SyncMark,
-        answer: impl Fn() -> (Vec<(NodeId, Hlc)>, Hlc),
+        held: impl Fn() -> (Vec<(NodeId, Hlc)>, Hlc),
         said: &mut Vec<(NodeId, Message)>,
     ) {
-        let epoch = self.ending.epoch;
-        while let Some((_, to, held)) = self.held.pop_front_if(|(held, ..)| *held <= mark) {
-            said.push((
-                to,
-                match held {
-                    // A higher ballot may have been promised since; the promise of the lower one still holds, as far as it goes.
-                    Held::Promise(ballot) => {
-                        let (positions, clock) = answer();
-                        let answer = Answer {
-                            positions,
-                            clock,
-                            accepted: self.acceptor.accepted.clone(),
-                        };
-                        Message::Promise(Promise { epoch, ballot, answer })
-                    }
-                    Held::Accepted(ballot) => Message::Accepted(Accepted { epoch, ballot }),
-                },
-            ));
+        while let Some((_, what)) = self.held.pop_front_if(|(held, _)| *held <= mark) {
+            said.push(match what {
+                // A higher ballot may have been promised since; the promise of the lower one still holds, as far as it goes.
+                Held::Promise(ballot) => self.promise(ballot, held()),
+                Held::Accepted(ballot) => self.accepted(ballot),
+            });
         }
     }
 
@@ -252,7 +303,7 @@ impl Succession {
     fn look(&mut self, now: Monotonic, profile: &Profile) {
         let suspects_at = self.detector.suspects_at(&self.ending, now, profile);
         self.look_at = now.plus(profile.idle_tick).min(suspects_at);
-        let Some(coordinators) = self.wish(now, profile) else {
+        let Some(goal) = self.wish(now, profile) else {
             self.try_at = Monotonic::NEVER;
             return;
         };
@@ -260,13 +311,10 @@ impl Succession {
             self.try_at = now.plus(self.back_off(now, profile));
         }
         if now >= self.try_at {
-            let goal = Goal {
-                members: self.ending.members.clone(),
-                coordinators,
-            };
             self.attempts += 1;
-            self.proposer.begin(goal, now, patience(profile));
-            self.try_at = now.plus(patience(profile) + self.back_off(now, profile));
+            let patience = self.patience(profile);
+            self.proposer.begin(goal, now, patience);
+            self.try_at = now.plus(patience + self.back_off(now, profile));
             self.say_at = now;
         }
     }
@@ -283,19 +331,26 @@ impl Succession {
         }
     }
 
-    /// Who should coordinate next, if the epoch should end: because others are alive than it says, because it is fenced, or
-    /// because this node can do nothing in it.
-    fn wish(&self, now: Monotonic, profile: &Profile) -> Option<Vec<NodeId>> {
+    /// Who should be in the next epoch, if this one should end: because others are alive than it says, because it is fenced,
+    /// because this node can do nothing in it, or because other members were asked for.
+    fn wish(&self, now: Monotonic, profile: &Profile) -> Option<Goal> {
+        if let Some(members) = self.aim.clone() {
+            let coordinates = |member: &NodeId| !self.ending.is_member(*member) || self.is_live(*member, now, profile);
+            let coordinators = members.iter().copied().filter(coordinates).collect();
+            return Some(Goal { members, coordinators });
+        }
         let wish = self.detector.wish(&self.ending, self.is_fenced(), now, profile);
         let must_end = self.is_fenced() || self.is_resumed && self.ending.is_coordinator(self.own);
-        wish.or_else(|| must_end.then(|| self.ending.coordinators.clone()))
+        let coordinators = wish.or_else(|| must_end.then(|| self.ending.coordinators.clone()))?;
+        let members = self.ending.members.clone();
+        Some(Goal { members, coordinators })
     }
 
     /// How long to wait before an attempt: the lowest live node goes first and at once, and who has restarted waits for nobody,
     /// since nobody else knows yet. Chance tells later attempts apart.
     fn back_off(&mut self, now: Monotonic, profile: &Profile) -> Duration {
         let turn = profile.suspect_after / 2;
-        if self.attempts == 0 && self.is_resumed {
+        if self.attempts == 0 && (self.is_resumed || self.aim.is_some()) {
             return Duration::ZERO;
         }
         let is_before = |member: &&NodeId| **member < self.own && self.detector.is_live(**member, now, profile);
@@ -306,6 +361,12 @@ impl Succession {
             self.random.random_range(0.0..1.0)
         };
         turn * rank + turn.mul_f64(chance)
+    }
+
+    /// How long half an attempt may take before it is given up: longer after each that failed, since disks and links may be slow.
+    fn patience(&self, profile: &Profile) -> Duration {
+        const DOUBLINGS_MAX: u32 = 3;
+        profile.suspect_after * (2 << self.attempts.saturating_sub(1).min(DOUBLINGS_MAX))
     }
 
     fn outbid(&self, ballot: Ballot, outbid: Outbid) -> (NodeId, Message) {
@@ -329,6 +390,7 @@ impl Hash for Succession {
             proposer,
             detector,
             is_resumed,
+            aim,
             held,
             asked,
             look_at,
@@ -337,12 +399,7 @@ impl Hash for Succession {
             attempts,
             random: _,
         } = self;
-        (ending, acceptor, proposer, detector, is_resumed, held, asked).hash(state);
+        (ending, acceptor, proposer, detector, is_resumed, aim, held, asked).hash(state);
         (look_at, try_at, say_at, attempts).hash(state);
     }
-}
-
-/// How long an attempt may take before it is given up.
-fn patience(profile: &Profile) -> Duration {
-    profile.suspect_after * 2
 }

@@ -9,7 +9,7 @@ use plimsoll::protocol::message::Message;
 use plimsoll::time::{Hlc, Timestamp};
 
 use crate::host::Place;
-use crate::property::{Broken, Invariant, Milestone};
+use crate::property::{Broken, Invariant, Milestone, Reached};
 
 /// What was issued, said, decided, evaluated and answered, by anybody.
 #[derive(Clone, Debug, Default, Hash)]
@@ -41,7 +41,7 @@ pub struct History {
     /// The nodes that have started again.
     pub restarted: BTreeSet<NodeId>,
     /// What has happened.
-    pub milestones: BTreeSet<Milestone>,
+    pub milestones: Reached,
 }
 
 impl History {
@@ -81,11 +81,11 @@ impl History {
             }
             LogEntry::Vote { acceptor, .. } => {
                 if self.restarted.contains(&node) && acceptor.accepted.is_some() {
-                    self.milestones.insert(Milestone::RestartedVotes);
+                    self.milestones.add(Milestone::RestartedVotes);
                 }
             }
             LogEntry::Decree(decree) => {
-                self.milestones.insert(Milestone::EpochChanged);
+                self.milestones.add(Milestone::EpochChanged);
                 let known = self.decrees.entry(decree.ends()).or_default();
                 if !known.contains(decree) {
                     known.push(decree.clone());
@@ -107,7 +107,7 @@ impl History {
                     broken.add(Invariant::Promise);
                 }
                 if self.issued.values().any(|issued| *issued == id) {
-                    self.milestones.insert(Milestone::Reissued);
+                    self.milestones.add(Milestone::Reissued);
                 }
                 self.issued.insert(place, id);
             }
@@ -136,7 +136,7 @@ impl History {
                 }
             }
             Message::Accept(accept) if self.reported.get(&accept.ballot) == Some(&accept.decree) => {
-                self.milestones.insert(Milestone::Inherited);
+                self.milestones.add(Milestone::Inherited);
             }
             _ => {}
         }

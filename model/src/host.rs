@@ -73,12 +73,11 @@ impl Host {
     }
 
     /// Computes the hash of what it is now; the host must not change afterwards.
-    pub fn seal(mut self) -> Arc<Self> {
+    pub fn seal(&mut self) {
         let mut hasher = DefaultHasher::new();
         (&self.node, &self.log, &self.pending, &self.sequence, self.now).hash(&mut hasher);
         self.work.as_ref().map(|batch| batch.upto).hash(&mut hasher);
         self.hash = hasher.finish();
-        Arc::new(self)
     }
 }
 

@@ -128,6 +128,22 @@ impl Milestone {
     }
 }
 
+/// A set of milestones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Reached(u8);
+
+impl Reached {
+    /// Adds one.
+    pub fn add(&mut self, milestone: Milestone) {
+        self.0 |= 1 << milestone as u8;
+    }
+
+    /// Whether it is among them.
+    pub const fn has(self, milestone: Milestone) -> bool {
+        self.0 & (1 << milestone as u8) != 0
+    }
+}
+
 /// A set of invariants that are broken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Broken(u16);

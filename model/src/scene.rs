@@ -31,6 +31,6 @@ impl Scene {
         }
         state.spent = Spent::default();
         state.depth = 0;
-        state
+        state.seal()
     }
 }

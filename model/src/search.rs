@@ -60,6 +60,9 @@ pub fn search(settings: &Settings) -> Found {
         .finish_when(HasDiscoveries::AnyFailures)
         .spawn_bfs()
         .join();
+    // Before the ways are followed once more, which counts too.
+    let is_exhaustive = checker.model().expanded.load(Ordering::Relaxed) == checker.unique_state_count();
+    let is_cut = checker.model().is_cut.load(Ordering::Relaxed);
     let discoveries = checker.discoveries();
     let steps = |path: &Path<State, Action>| path.clone().into_vec();
     let broken = Invariant::ALL
@@ -68,14 +71,12 @@ pub fn search(settings: &Settings) -> Found {
     let reached = Milestone::ALL
         .into_iter()
         .filter_map(|milestone| Some((milestone, steps(discoveries.get(milestone.name())?).len() - 1)));
-    let model = checker.model();
-    let is_exhaustive = model.expanded.load(Ordering::Relaxed) == checker.unique_state_count();
     Found {
         unique: checker.unique_state_count(),
         total: checker.state_count(),
         depth: checker.max_depth().saturating_sub(1),
         is_exhaustive,
-        is_whole: is_exhaustive && !model.is_cut.load(Ordering::Relaxed),
+        is_whole: is_exhaustive && !is_cut,
         broken: broken.collect(),
         reached: reached.collect(),
     }
@@ -91,18 +92,22 @@ impl Model for Cluster {
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         self.expanded.fetch_add(1, Ordering::Relaxed);
-        if !state.broken.is_empty() {
-            return;
-        }
-        action::possible(&self.settings, state, actions);
-        if state.depth >= self.settings.depth && !actions.is_empty() {
-            self.is_cut.store(true, Ordering::Relaxed);
-            actions.clear();
+        if state.broken.is_empty() && state.depth < self.settings.depth {
+            action::possible(&self.settings, state, actions);
         }
     }
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
-        Some(step::after(&self.settings, state, action))
+        let next = step::after(&self.settings, state, action);
+        if !next.broken.is_empty() || next.depth < self.settings.depth {
+            return Some(next);
+        }
+        if !self.is_cut.load(Ordering::Relaxed) {
+            let mut beyond = Vec::new();
+            action::possible(&self.settings, &next, &mut beyond);
+            self.is_cut.store(!beyond.is_empty(), Ordering::Relaxed);
+        }
+        Some(next.strip())
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -150,6 +155,6 @@ fn always<const NUMBER: usize>() -> Property<Cluster> {
 
 fn sometimes<const NUMBER: usize>() -> Property<Cluster> {
     Property::sometimes(Milestone::ALL[NUMBER].name(), |model: &Cluster, state: &State| {
-        state.history.milestones.contains(&Milestone::ALL[NUMBER]) && model.is_first(Invariant::ALL.len() + NUMBER)
+        state.reached.has(Milestone::ALL[NUMBER]) && model.is_first(Invariant::ALL.len() + NUMBER)
     })
 }

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use plimsoll::protocol::message::Message;
 
 use crate::history::History;
 use crate::host::Host;
-use crate::property::Broken;
+use crate::property::{Broken, Reached};
 
 /// A frame in flight.
 pub struct Frame {
@@ -49,6 +49,9 @@ pub struct State {
     pub failed: Option<Arc<str>>,
     /// How many actions led here since the scene. The first to reach a state in breadth-first order come on a shortest way.
     pub depth: u16,
+    /// What has happened.
+    pub reached: Reached,
+    digest: u64,
 }
 
 impl Frame {
@@ -80,6 +83,8 @@ impl State {
             broken: Broken::default(),
             failed: None,
             depth: 0,
+            reached: Reached::default(),
+            digest: 0,
         }
     }
 
@@ -108,28 +113,44 @@ impl State {
         self.links.iter_mut().for_each(Vec::clear);
     }
 
-    fn digest(&self) -> u64 {
+    /// Computes what tells the state from others; it must not change afterwards.
+    #[must_use]
+    pub fn seal(mut self) -> Self {
         let mut hasher = DefaultHasher::new();
-        self.hash(&mut hasher);
-        hasher.finish()
+        self.hosts.hash(&mut hasher);
+        for link in &self.links {
+            link.len().hash(&mut hasher);
+            link.iter().for_each(|frame| hasher.write_u64(frame.hash));
+        }
+        (&self.history, &self.spent, self.broken).hash(&mut hasher);
+        self.digest = hasher.finish();
+        self.reached = self.history.milestones;
+        self
+    }
+
+    /// Of a state that nothing follows, only what the properties ask for: most states of a search lie at its depth.
+    #[must_use]
+    pub fn strip(self) -> Self {
+        static NOTHING: LazyLock<Arc<History>> = LazyLock::new(Arc::default);
+        Self {
+            hosts: Vec::new(),
+            links: Vec::new(),
+            history: NOTHING.clone(),
+            ..self
+        }
     }
 }
 
 impl Hash for State {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.hosts.hash(state);
-        for link in &self.links {
-            link.len().hash(state);
-            link.iter().for_each(|frame| state.write_u64(frame.hash));
-        }
-        (&self.history, &self.spent, self.broken).hash(state);
+        state.write_u64(self.digest);
     }
 }
 
 /// By the hash, as the checker compares states too.
 impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
-        self.digest() == other.digest()
+        self.digest == other.digest
     }
 }
 

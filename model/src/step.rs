@@ -28,7 +28,7 @@ pub fn genesis(settings: &Settings) -> State {
     let start = |place| {
         let mut node = Node::new(settings.node_config(place), settings.genesis(), Hlc::ZERO);
         settings.bug.into_iter().for_each(|bug| node.plant(bug));
-        Host::new(node).seal()
+        Arc::new(Host::new(node))
     };
     let mut state = State::new((0..settings.count()).map(start).collect(), History::default());
     for place in 0..settings.count() {
@@ -36,7 +36,7 @@ pub fn genesis(settings: &Settings) -> State {
         sync(settings, &mut state, place);
     }
     state.lose_frames();
-    state
+    state.seal()
 }
 
 /// The state after `action`, judged.
@@ -54,8 +54,9 @@ pub fn after(settings: &Settings, state: &State, action: Action) -> State {
         } => deliver(settings, &mut state, (from, to, place), arrival),
         Action::Sync(node) => sync(settings, &mut state, node),
         Action::Evaluated(node) => {
-            let batch = change(&mut state, node, |host| host.work.take()).expect("a batch is out");
-            let input = Input::Evaluated(evaluate(&mut state, node, &batch));
+            let host = Arc::make_mut(&mut state.hosts[node]);
+            let batch = host.work.take().expect("a batch is out");
+            let input = Input::Evaluated(evaluate(host, &batch));
             run(settings, &mut state, node, input);
         }
         Action::Submit(node) => {
@@ -84,7 +85,7 @@ pub fn after(settings: &Settings, state: &State, action: Action) -> State {
         }
         Action::Wake(node) => {
             state.spent.silences += 1;
-            change(&mut state, node, pass);
+            pass(Arc::make_mut(&mut state.hosts[node]));
             run(settings, &mut state, node, Input::Wake);
         }
         Action::Crash { node, kept } => {
@@ -94,7 +95,7 @@ pub fn after(settings: &Settings, state: &State, action: Action) -> State {
         Action::Restart(node) => restart(settings, &mut state, node),
     }
     judge(settings, &mut state);
-    state
+    state.seal()
 }
 
 fn deliver(settings: &Settings, state: &mut State, (from, to, place): (usize, usize, usize), arrival: Arrival) {
@@ -105,7 +106,7 @@ fn deliver(settings: &Settings, state: &mut State, (from, to, place): (usize, us
         }
         Arrival::Late => {
             state.spent.silences += 1;
-            change(state, to, pass);
+            pass(Arc::make_mut(&mut state.hosts[to]));
             state.take(from, to, place)
         }
         Arrival::Once => state.take(from, to, place),
@@ -118,7 +119,7 @@ fn deliver(settings: &Settings, state: &mut State, (from, to, place): (usize, us
 }
 
 fn sync(settings: &Settings, state: &mut State, place: usize) {
-    if let Some(mark) = change(state, place, Host::sync) {
+    if let Some(mark) = Arc::make_mut(&mut state.hosts[place]).sync() {
         run(settings, state, place, Input::Persisted(mark));
     }
 }
@@ -143,9 +144,9 @@ fn pass(host: &mut Host) {
 }
 
 fn change<T>(state: &mut State, place: usize, change: impl FnOnce(&mut Host) -> T) -> T {
-    let mut host = (*state.hosts[place]).clone();
-    let result = change(&mut host);
-    state.hosts[place] = host.seal();
+    let host = Arc::make_mut(&mut state.hosts[place]);
+    let result = change(host);
+    host.seal();
     result
 }
 
@@ -156,7 +157,9 @@ fn running(host: &Host) -> &Node {
 /// Everything that follows at one node from an input, its instant syncs and evaluations included. What it says to another node
 /// goes as one frame.
 fn run(settings: &Settings, state: &mut State, place: usize, input: Input) {
-    let mut host = (*state.hosts[place]).clone();
+    let host = Arc::make_mut(&mut state.hosts[place]);
+    let history = Arc::make_mut(&mut state.history);
+    let broken = &mut state.broken;
     let mut frames: Vec<(NodeId, Vec<Message>)> = Vec::new();
     let mut inputs = VecDeque::from([input]);
     while let Some(input) = inputs.pop_front() {
@@ -164,46 +167,34 @@ fn run(settings: &Settings, state: &mut State, place: usize, input: Input) {
             wall: wall(),
             monotonic: host.now,
         };
-        let mut node = host.node.take().expect("only running nodes act");
+        let node = host.node.as_mut().expect("only running nodes act");
         let before = (node.watermark(), node.evaluated());
         let mut effects = Vec::new();
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| node.step(now, input, &mut effects))) {
-            state.broken.add(Invariant::Sound);
+            broken.add(Invariant::Sound);
             state.failed = Some(words(&*panic).into());
             break;
         }
-        if node.watermark() < before.0 || node.evaluated() < before.1 {
-            state.broken.add(Invariant::Monotone);
-        }
-        let history = Arc::make_mut(&mut state.history);
         let (epoch, watermark, evaluated) = (node.membership().epoch, node.watermark(), node.evaluated());
-        host.node = Some(node);
+        if watermark < before.0 || evaluated < before.1 {
+            broken.add(Invariant::Monotone);
+        }
         for effect in effects {
-            carry_out(
-                settings,
-                effect,
-                place,
-                &mut host,
-                history,
-                &mut state.broken,
-                &mut frames,
-            );
+            carry_out(effect, place, host, history, broken, &mut frames);
         }
         let known = history.watermarks.entry(epoch).or_default();
         *known = watermark.max(*known);
-        history.on_evaluated(&host.sequence, evaluated, &mut state.broken);
+        history.on_evaluated(&host.sequence, evaluated, broken);
         if settings.disk == Disk::Instant {
             inputs.extend(host.sync().map(Input::Persisted));
         }
         if settings.executor == Executor::Instant
             && let Some(batch) = host.work.take()
         {
-            state.hosts[place] = Arc::new(host);
-            inputs.push_back(Input::Evaluated(evaluate(state, place, &batch)));
-            host = (*state.hosts[place]).clone();
+            inputs.push_back(Input::Evaluated(evaluate(host, &batch)));
         }
     }
-    state.hosts[place] = host.seal();
+    host.seal();
     for (to, messages) in frames {
         let to = to.number() as usize - 1;
         state.put(place, to, Frame::new(messages), settings.frames.into());
@@ -211,7 +202,6 @@ fn run(settings: &Settings, state: &mut State, place: usize, input: Input) {
 }
 
 fn carry_out(
-    settings: &Settings,
     effect: Effect,
     place: usize,
     host: &mut Host,
@@ -240,12 +230,10 @@ fn carry_out(
         Effect::Quarantine(_) => broken.add(Invariant::Sound),
         Effect::Resigned => {}
     }
-    debug_assert!(settings.count() > place);
 }
 
 /// The trivial executor: a transaction's output is nothing, and it takes effect where it stands first.
-fn evaluate(state: &mut State, place: usize, batch: &Batch) -> Evaluated {
-    let mut host = (*state.hosts[place]).clone();
+fn evaluate(host: &mut Host, batch: &Batch) -> Evaluated {
     let mut settlements = Vec::new();
     for (timestamp, record) in &batch.records {
         let id = record.transaction.id;
@@ -258,7 +246,6 @@ fn evaluate(state: &mut State, place: usize, batch: &Batch) -> Evaluated {
             outcome: Outcome::Committed(Value::default()),
         });
     }
-    state.hosts[place] = host.seal();
     Evaluated {
         upto: batch.upto,
         settlements,
@@ -270,7 +257,7 @@ fn evaluate(state: &mut State, place: usize, batch: &Batch) -> Evaluated {
 
 fn answer(request: RequestId, reply: Reply, history: &mut History, broken: &mut Broken) {
     let Reply::Settled(settlement) = reply else { return };
-    history.milestones.insert(Milestone::Answered);
+    history.milestones.add(Milestone::Answered);
     let submitted = history.submitted.get(request.0 as usize);
     if submitted.is_none_or(|before| settlement.effective.hlc <= *before) {
         broken.add(Invariant::RealTime);
@@ -287,9 +274,9 @@ fn answer_read(request: RequestId, at: Hlc, host: &Host, history: &mut History, 
     if at < after || node.evaluated() < at || !before.all(sees) {
         broken.add(Invariant::StrictRead);
     }
-    history.milestones.insert(Milestone::ReadAnswered);
+    history.milestones.add(Milestone::ReadAnswered);
     if node.membership().epoch > epoch {
-        history.milestones.insert(Milestone::ReadAgain);
+        history.milestones.add(Milestone::ReadAgain);
     }
 }
 

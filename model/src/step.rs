@@ -23,6 +23,9 @@ use crate::state::{Frame, State};
 /// Requests from here on are reads; those below are transactions.
 const FIRST_READ: u64 = 1 << 32;
 
+/// So often in a row a node is woken that asks for it; none needs as many.
+const WAKES_MAX: u32 = 16;
+
 /// The nodes have started, and what they need before they can issue anything is durable; nothing is in flight.
 pub fn genesis(settings: &Settings) -> State {
     let start = |place| {
@@ -154,7 +157,7 @@ fn running(host: &Host) -> &Node {
     host.node.as_ref().expect("only running nodes act")
 }
 
-/// Everything that follows at one node from an input, its instant syncs and evaluations included. What it says to another node
+/// Everything that follows at one node from an input: instant syncs and evaluations, and the wakes that are due at once. What it says to another node
 /// goes as one frame.
 fn run(settings: &Settings, state: &mut State, place: usize, input: Input) {
     let host = Arc::make_mut(&mut state.hosts[place]);
@@ -162,6 +165,7 @@ fn run(settings: &Settings, state: &mut State, place: usize, input: Input) {
     let broken = &mut state.broken;
     let mut frames: Vec<(NodeId, Vec<Message>)> = Vec::new();
     let mut inputs = VecDeque::from([input]);
+    let mut wakes = 0;
     while let Some(input) = inputs.pop_front() {
         let now = Now {
             wall: wall(),
@@ -192,6 +196,12 @@ fn run(settings: &Settings, state: &mut State, place: usize, input: Input) {
             && let Some(batch) = host.work.take()
         {
             inputs.push_back(Input::Evaluated(evaluate(host, &batch)));
+        }
+        let is_due = running(host).wake_at() <= host.now;
+        if inputs.is_empty() && is_due {
+            wakes += 1;
+            assert!(wakes < WAKES_MAX, "{:?} wants to be woken for ever", host.node);
+            inputs.push_back(Input::Wake);
         }
     }
     host.seal();

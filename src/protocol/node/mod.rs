@@ -283,6 +283,7 @@ impl Node {
         self.succession.plant(self.planted);
         if bug == super::Bug::StreamContinued {
             self.period.continue_stream();
+            self.succession.continue_stream();
         }
     }
 

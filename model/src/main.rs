@@ -9,7 +9,7 @@ use plimsoll_model::settings::Settings;
 
 /// Searches everything that can happen to two or three nodes of the protocol core, within bounds.
 ///
-/// Exits with 0 when every property holds, and with 1 when one is broken.
+/// Exits with 0 when every property holds, with 1 when one is broken, and with 2 when the arguments do not fit together.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -19,6 +19,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let Arguments { settings } = Arguments::parse();
+    if let Err(what) = settings.scene.check(&settings) {
+        eprintln!("plimsoll-model: {what}");
+        return ExitCode::from(2);
+    }
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         // An assertion of the core that fails is a finding, and stands in the report.

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::action::Action;
-use crate::settings::Settings;
+use crate::settings::{Disk, Settings};
 use crate::state::{Spent, State};
 use crate::step;
 
@@ -14,7 +14,8 @@ pub enum Scene {
     Genesis,
     /// A transaction of n1 is answered; n3 has promised beyond it and has not got it.
     Answered,
-    /// A transaction of n1 is on its disk; n2 and n3 have promised beyond it, and have it but not on their disks (if they are slow).
+    /// A transaction of n1 is on its disk; n2 and n3 have promised beyond it, and have it, but not on their disks; n2 has
+    /// begun to end the epoch without n1.
     Promised,
     /// n2 and n3 have gone on to another epoch without n1, which does not know.
     Parted,
@@ -25,12 +26,14 @@ enum Line {
     Do(Action),
     /// The newest frame of a link arrives.
     Newest(usize, usize),
-    /// The same, after a silence at the receiver.
-    NewestLate(usize, usize),
+    /// The oldest one arrives after a silence at the receiver.
+    OldestLate(usize, usize),
+    /// Everything in flight is lost.
+    Lose,
 }
 
 use Action::{Submit, Sync};
-use Line::{Do, Newest, NewestLate};
+use Line::{Do, Lose, Newest, OldestLate};
 
 const N1: usize = 0;
 const N2: usize = 1;
@@ -60,40 +63,56 @@ impl Scene {
                 Newest(N2, N1),
                 Newest(N3, N1),
                 Do(Sync(N1)),
+                OldestLate(N3, N2),
             ],
             Self::Parted => &[
                 Do(Submit(N3)),
                 Newest(N3, N1),
-                NewestLate(N3, N2),
-                Do(Sync(N2)),
+                // So that the next epoch starts above all that n1 has promised.
+                Newest(N1, N3),
+                OldestLate(N3, N2),
+                // All of n3's stream up to the cut, of which n1 will hear nothing.
+                Newest(N3, N1),
                 Newest(N2, N3),
-                Do(Sync(N3)),
                 Newest(N3, N2),
                 Newest(N2, N3),
-                Do(Sync(N2)),
-                Do(Sync(N3)),
                 Newest(N3, N2),
-                Do(Sync(N2)),
+                // What n2 lacks up to the cut; it votes, and that decides.
+                Newest(N1, N2),
                 Newest(N2, N3),
-                Do(Sync(N3)),
+                Lose,
             ],
+        }
+    }
+
+    /// Whether the scene can be played with these settings.
+    ///
+    /// *Errors*: what to set otherwise.
+    pub fn check(self, settings: &Settings) -> Result<(), &'static str> {
+        match self {
+            Self::Genesis => Ok(()),
+            _ if settings.nodes != 3 => Err("this scene is of three nodes: add --nodes 3"),
+            Self::Promised if settings.disk != Disk::Slow => Err("this scene is of slow disks: add --disk slow"),
+            Self::Parted if settings.disk != Disk::Instant => Err("this scene is of instant disks: add --disk instant"),
+            _ => Ok(()),
         }
     }
 
     /// The state that the script leads to. The bounds count from there.
     ///
-    /// *Panics* when the script does not fit the settings, or breaks a property: then there is nothing to search from.
+    /// *Panics* when the settings do not fit, or when the script breaks a property: then there is nothing to search from.
     pub fn state(self, settings: &Settings) -> State {
-        assert!(
-            self == Self::Genesis || settings.nodes == 3,
-            "the scene {self:?} is of three nodes"
-        );
+        assert_eq!(self.check(settings), Ok(()), "the scene {self:?} does not fit");
         let mut state = step::genesis(settings);
         for line in self.script() {
             let action = match *line {
                 Do(action) => action,
                 Newest(from, to) => Action::deliver(from, to, newest(&state, from, to)),
-                NewestLate(from, to) => Action::deliver_late(from, to, newest(&state, from, to)),
+                OldestLate(from, to) => Action::deliver_late(from, to, 0),
+                Lose => {
+                    state.lose_frames();
+                    continue;
+                }
             };
             state = step::after(settings, &state, action);
             assert!(

@@ -34,19 +34,21 @@ fn in_the_promised_scene_the_record_is_on_one_slow_disk_and_everybody_has_promis
     for place_of_node in 1..3 {
         assert!(state.history.promised[&Settings::node_id(place_of_node)] > place.2);
     }
+    assert!(
+        !state.hosts[1].pending.is_empty(),
+        "n2 has promised its own ballot, but not durably"
+    );
 }
 
 #[test]
 fn in_the_parted_scene_n1_alone_is_in_the_first_epoch_and_coordinates_in_no_other() {
-    for disk in [Disk::Slow, Disk::Instant] {
-        let state = scene(Scene::Parted, disk);
-        let memberships: Vec<_> = state
-            .hosts
-            .iter()
-            .map(|host| host.node.as_ref().expect("all are up").membership().clone())
-            .collect();
-        let epochs: Vec<u64> = memberships.iter().map(|it| it.epoch.number()).collect();
-        assert_eq!(epochs, [1, 2, 2]);
-        assert!(!memberships[1].is_coordinator(Settings::node_id(0)));
-    }
+    let state = scene(Scene::Parted, Disk::Instant);
+    let memberships: Vec<_> = state
+        .hosts
+        .iter()
+        .map(|host| host.node.as_ref().expect("all are up").membership().clone())
+        .collect();
+    let epochs: Vec<u64> = memberships.iter().map(|it| it.epoch.number()).collect();
+    assert_eq!(epochs, [1, 2, 2]);
+    assert!(!memberships[1].is_coordinator(Settings::node_id(0)));
 }

@@ -65,19 +65,23 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut registry = Registry::with_builtins();
-        registry.register::<AddOne>().expect("its name is free");
-        let mut world = Self {
-            executor: SerialExecutor::new(Arc::new(registry), MemoryVersions::default()),
-            rng: Xoshiro256PlusPlus::seed_from_u64(1),
-            now_ms: START_MS,
-        };
+        let mut world = Self::empty();
         for number in 0..KEYS / 1_000 {
             let keys = (number * 1_000..(number + 1) * 1_000).map(key).collect();
             let batch = world.batch(1, |_| AddOne { keys });
             world.executor.evaluate(&batch);
         }
         world
+    }
+
+    fn empty() -> Self {
+        let mut registry = Registry::with_builtins();
+        registry.register::<AddOne>().expect("its name is free");
+        Self {
+            executor: SerialExecutor::new(Arc::new(registry), MemoryVersions::default()),
+            rng: Xoshiro256PlusPlus::seed_from_u64(1),
+            now_ms: START_MS,
+        }
     }
 
     fn keys(&mut self, count: usize) -> Vec<Key> {
@@ -136,4 +140,29 @@ fn blind_put(bencher: Bencher<'_, '_>, keys: usize) {
 #[divan::bench(args = [2, 4], min_time = 1)]
 fn get(bencher: Bencher<'_, '_>, keys: usize) {
     evaluate(bencher, |world| Get { keys: world.keys(keys) });
+}
+
+/// Of a replica behind a minute and a half of writes to few keys, at a thousand transactions a second.
+#[divan::bench(args = [100, 1_000, 10_000], min_time = 1)]
+fn checkpoint(bencher: Bencher<'_, '_>, keys: u64) {
+    const TRANSACTIONS_BETWEEN: usize = 300;
+    let mut world = World::empty();
+    for _ in 0..90_000 / TRANSACTIONS_BETWEEN {
+        step(&mut world, TRANSACTIONS_BETWEEN, keys);
+    }
+    let world = std::cell::RefCell::new(world);
+    // Between two of them the replica goes on, and copies what they share.
+    bencher
+        .with_inputs(|| step(&mut world.borrow_mut(), TRANSACTIONS_BETWEEN, keys))
+        .bench_local_refs(|()| world.borrow().executor.checkpoint());
+}
+
+/// So many transactions of two of the first `keys` keys, as many milliseconds.
+fn step(world: &mut World, transactions: usize, keys: u64) {
+    let batch = world.batch(transactions, |world| {
+        let keys = (0..2).map(|_| key(world.rng.next_u64() % keys)).collect();
+        AddOne { keys }
+    });
+    world.executor.evaluate(&batch);
+    world.now_ms += transactions as u64 - BATCH_MS;
 }

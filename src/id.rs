@@ -6,6 +6,7 @@
 use std::fmt;
 
 use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// One node of a cluster. Never reused: a node that lost its disk comes back under another id.
@@ -83,7 +84,8 @@ impl fmt::Display for ClusterId {
 }
 
 /// A client's name for one transaction, a UUIDv7: submitting the same id again gives the first outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct TransactionId(u128);
 
 impl TransactionId {

@@ -219,7 +219,7 @@ impl HybridClock {
         let issued = Hlc(self.generator.next_timestamp()?.as_u64());
         assert!(
             issued <= self.ceiling,
-            "issued {issued} above the ceiling {}",
+            "I-2: issued {issued} above the ceiling {}",
             self.ceiling
         );
         Some(issued)

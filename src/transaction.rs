@@ -148,6 +148,12 @@ pub enum Abort {
         /// How many may be evaluated within each other.
         limit: u64,
     },
+    /// Another transaction, which was to end the doubt about this one, came first: see [`Resolve`](crate::thunk::Resolve).
+    #[error("the transaction was cancelled by {by}, which resolved it before it came to be evaluated")]
+    Cancelled {
+        /// The id of that transaction.
+        by: TransactionId,
+    },
 }
 
 impl Abort {
@@ -168,7 +174,7 @@ impl Abort {
                 cut_text(message);
             }
             Self::TooDeep { thunk, .. } => cut_name(thunk),
-            Self::Expired { .. } | Self::FromFuture { .. } => {}
+            Self::Expired { .. } | Self::FromFuture { .. } | Self::Cancelled { .. } => {}
         }
         self
     }

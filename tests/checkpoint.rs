@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll::codec::{self, Kind};
-use plimsoll::executor::{Assembly, Checkpoint, Chunk, ChunkCursor, ChunkError, SerialExecutor};
+use plimsoll::executor::{Assembly, Checkpoint, Chunk, ChunkCursor, ChunkError, Known, SerialExecutor};
 use plimsoll::key::{Key, KeyRange};
-use plimsoll::limits::{SNAPSHOT_CHUNK_BYTES_MAX, VALUE_BYTES_MAX, VERSION_RETENTION};
+use plimsoll::limits::{OUTCOME_WINDOW, SNAPSHOT_CHUNK_BYTES_MAX, VALUE_BYTES_MAX, VERSION_RETENTION};
 use plimsoll::protocol::{Batch, Query};
 use plimsoll::store::{MemoryVersions, Versions};
 use plimsoll::thunk::{Put, Registry};
@@ -345,6 +345,28 @@ fn a_replica_is_blocked_and_another_goes_on_from_its_checkpoint() {
     let rest = restored.evaluate(&batch);
     assert_eq!(rest.settlements, expected.settlements[1..]);
     assert_eq!(restored.checkpoint().heading(), never_stopped.checkpoint().heading());
+}
+
+/// Outcomes are forgotten by the second of their ids, and a second may begin again: at the bound nothing of that is seen.
+#[test]
+fn an_expired_outcome_is_forgotten_by_one_replica_and_still_there_in_another_and_nobody_can_tell() {
+    let late_ms = OUTCOME_WINDOW.as_millis() as u64 + 1;
+    let (old, younger) = (id_made_at_ms(0, 1), id_made_at_ms(500, 2));
+    let put = Put { entries: Vec::new() };
+    let first = stamped(at_ms(10), 1, old, &put);
+    let second = stamped(at_ms(late_ms + 1), 1, younger, &put);
+    let end = at_ms(late_ms + 2);
+    let (mut forgot, mut kept) = (executor(), executor());
+    forgot.evaluate(&batch(&[&first], at_ms(late_ms)));
+    forgot.evaluate(&batch(&[&second], end));
+    kept.evaluate(&batch(&[&first, &second], end));
+    for executor in [&forgot, &kept] {
+        assert_eq!(executor.status(old).known, Known::Expired);
+        assert!(matches!(executor.status(younger).known, Known::Settled { .. }));
+        assert_eq!(executor.outcome(old), None);
+        assert_eq!(executor.checkpoint().heading().entries, 1, "the younger outcome alone");
+    }
+    assert_eq!(forgot.checkpoint().heading(), kept.checkpoint().heading());
 }
 
 #[test]

@@ -6,11 +6,19 @@ mod arbitrary;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 
+use plimsoll::client;
 use plimsoll::codec::{self, DecodeError, HEADER_BYTES, Header, Kind};
-use plimsoll::id::{ClusterId, NodeId};
+use plimsoll::executor::{Chunk, ChunkCursor, SerialExecutor};
+use plimsoll::id::{ClusterId, NodeId, TransactionId};
 use plimsoll::key::Value;
+use plimsoll::protocol::Batch;
 use plimsoll::protocol::frame::{Frame, FrameError};
+use plimsoll::store::MemoryVersions;
+use plimsoll::thunk::{CompareAndSet, Delete, Put, Registry};
+use plimsoll::time::{Hlc, Timestamp};
+use plimsoll::transaction::{Record, ThunkId};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
@@ -83,6 +91,10 @@ fn hostile_lengths() -> Vec<Vec<u8>> {
 }
 
 fn sealed(payload: &[u8]) -> Vec<u8> {
+    sealed_as(Kind::Frame, payload)
+}
+
+fn sealed_as(kind: Kind, payload: &[u8]) -> Vec<u8> {
     struct Raw<'a>(&'a [u8]);
     impl bincode::Encode for Raw<'_> {
         fn encode<E: bincode::enc::Encoder>(&self, encoder: &mut E) -> Result<(), bincode::error::EncodeError> {
@@ -90,7 +102,7 @@ fn sealed(payload: &[u8]) -> Vec<u8> {
         }
     }
     let mut out = Vec::new();
-    codec::encode(Kind::Frame, &Raw(payload), &mut out).expect("far below the limit");
+    codec::encode(kind, &Raw(payload), &mut out).expect("far below the limit");
     out
 }
 
@@ -201,6 +213,69 @@ fn a_buffer_is_reused_without_any_allocation() {
     });
     assert_eq!(out, first);
     assert_eq!(allocated, Allocated { peak: 0, largest: 0 });
+}
+
+/// A piece of a checkpoint with a value, a deletion, an output and an abort in it.
+fn chunk() -> Chunk {
+    let mut executor = SerialExecutor::new(Arc::new(Registry::with_builtins()), MemoryVersions::default());
+    let node = NodeId::new(1);
+    let start_ms = 1_800_000_000_000;
+    let mut evaluate = |place: u64, thunk: ThunkId, arguments: Value| {
+        let hlc = Hlc::from_unix_millis(start_ms + place);
+        let id = TransactionId::from_parts(start_ms + place, [place as u8; 10]);
+        let transaction = client::admit(executor.registry(), id, thunk, arguments).expect("a sound transaction");
+        let records = vec![(Timestamp { hlc, node }, Arc::new(Record { hlc, transaction }))];
+        executor.evaluate(&Batch { records, upto: hlc });
+    };
+    let put = Put {
+        entries: vec![("a key".into(), "a value".into()), ("other".into(), "b".into())],
+    };
+    let delete = Delete {
+        keys: vec!["a key".into()],
+    };
+    let swap = CompareAndSet {
+        key: "other".into(),
+        expected: None,
+        new: None,
+    };
+    let encoded = "they have an encoding";
+    evaluate(1, ThunkId::of::<Put>(), client::arguments(&put).expect(encoded));
+    evaluate(2, ThunkId::of::<Delete>(), client::arguments(&delete).expect(encoded));
+    evaluate(
+        3,
+        ThunkId::of::<CompareAndSet>(),
+        client::arguments(&swap).expect(encoded),
+    );
+    executor.checkpoint().chunk(&ChunkCursor::default(), usize::MAX)
+}
+
+#[test]
+fn a_hostile_length_at_any_place_of_a_piece_of_a_checkpoint_allocates_no_more_than_came_allows() {
+    let honest = chunk();
+    assert_eq!(honest.extent(), (0, 6), "three versions and three outcomes");
+    let honest = honest.to_bytes().split_off(HEADER_BYTES);
+    let (mut decoded, mut claimed_too_much) = (0, 0);
+    for place in 0..honest.len() {
+        for length in hostile_lengths() {
+            let hostile = [&honest[..place], &length, &honest[place + 1..]].concat();
+            let bytes = sealed_as(Kind::SnapshotChunk, &hostile);
+            let (result, allocated) = allocated_by(|| Chunk::from_bytes(&bytes));
+            let claims = codec::claim_bytes_max(hostile.len());
+            assert!(
+                allocated.largest <= claims && allocated.peak <= 4 * claims,
+                "{allocated:?}"
+            );
+            match result {
+                Ok(_) => decoded += 1,
+                Err(DecodeError::ClaimsTooMuch { .. }) => claimed_too_much += 1,
+                Err(_) => {}
+            }
+        }
+    }
+    assert!(
+        decoded > 0 && claimed_too_much > 0,
+        "both happened: {decoded}, {claimed_too_much}"
+    );
 }
 
 /// Serde makes room for at most a mebibyte ahead of the elements of a list.

@@ -49,8 +49,8 @@ const IMPURE_NAMES: &[&str] = &[
     "SysRng",
 ];
 
-/// Modules of the protocol that are no machines: doors, words, and what routes between the machines.
-const NO_MACHINES: &[&str] = &["mod", "node", "message", "config", "frame", "testing"];
+/// Modules of the protocol that are no machines: doors, words, what routes between the machines, and what watches them.
+const NO_MACHINES: &[&str] = &["mod", "node", "message", "config", "frame", "invariants", "testing"];
 
 /// Modules of the protocol that its machines may name.
 const WORDS_OF_THE_PROTOCOL: &[&str] = &["stream", "delay", "config", "message", "decree", "testing"];

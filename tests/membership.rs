@@ -97,6 +97,20 @@ fn a_member_leaves_and_holds_nobody_back() {
 }
 
 #[test]
+fn who_has_left_and_is_not_switched_off_follows_as_a_learner() {
+    let mut cluster = warm(3);
+    let change = cluster.change(node(1), Change::Leave(node(2)));
+    cluster.run_until_ms(3000);
+    assert_changed(&cluster, change);
+    for number in 1..20 {
+        cluster.submit(node(3), number);
+        let until_ms = cluster.now_us / 1000 + 500;
+        cluster.run_until_ms(until_ms);
+    }
+    assert_agree(&cluster, &[1, 2, 3], 20);
+}
+
+#[test]
 fn members_are_changed_one_after_the_other_until_none_of_the_first_is_left() {
     let mut cluster = warm(3);
     for (leaves, joins) in [(1, 4), (2, 5), (3, 6)] {

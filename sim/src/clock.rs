@@ -20,6 +20,8 @@ pub struct Clock {
     offset_ns: i64,
     /// Nanoseconds that the clock gains in a second.
     drift_ns_per_s: i64,
+    /// By how much it was set forward since.
+    set_ns: i64,
 }
 
 impl Clock {
@@ -30,7 +32,13 @@ impl Clock {
             offset_ns_max: (config.offset_ms_max * 1e6).round() as i64,
             offset_ns: within(config.offset_ms_max * 1e6),
             drift_ns_per_s: within(config.drift_ppm_max * 1e3),
+            set_ns: 0,
         }
+    }
+
+    /// Sets the clock forward by so much; negative: back.
+    pub fn set(&mut self, by_ns: i64) {
+        self.set_ns += by_ns;
     }
 
     /// What the node's two clocks show at a moment of virtual time.
@@ -45,6 +53,10 @@ impl Clock {
 
     /// How far the wall clock is ahead of true time at a moment of virtual time, in nanoseconds.
     pub fn offset_ns_at(&self, time_us: u64) -> i64 {
+        self.drifted_ns_at(time_us) + self.set_ns
+    }
+
+    fn drifted_ns_at(&self, time_us: u64) -> i64 {
         let bound = i128::from(self.offset_ns_max);
         if bound == 0 {
             return 0;
@@ -72,6 +84,7 @@ mod tests {
             offset_ns_max: 1_000_000,
             offset_ns: 900_000,
             drift_ns_per_s: 50_000,
+            set_ns: 0,
         };
         let at = |seconds: u64| clock.offset_ns_at(seconds * 1_000_000);
         assert_eq!((at(0), at(1), at(2), at(3)), (900_000, 950_000, 1_000_000, 950_000));

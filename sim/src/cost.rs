@@ -31,6 +31,27 @@ pub(crate) fn bytes_ns(bytes: usize, kib_ns: u64) -> u64 {
 pub struct Cpu {
     free_at_ns: u64,
     busy_ns: u64,
+    slowness: Slowness,
+}
+
+/// How many thousandths of the usual time something takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slowness(u64);
+
+impl Slowness {
+    fn new(factor: f64) -> Self {
+        Self((factor * 1e3).round() as u64)
+    }
+
+    fn of(self, cost_ns: u64) -> u64 {
+        cost_ns * self.0 / 1_000
+    }
+}
+
+impl Default for Slowness {
+    fn default() -> Self {
+        Self(1_000)
+    }
 }
 
 impl Cpu {
@@ -42,9 +63,25 @@ impl Cpu {
 
     /// Works on for this long, and gives the moment of the end.
     pub fn work(&mut self, cost_ns: u64) -> u64 {
+        let cost_ns = self.slowness.of(cost_ns);
         self.free_at_ns += cost_ns;
         self.busy_ns += cost_ns;
         self.free_at_us()
+    }
+
+    /// Everything takes so many times as long from now on.
+    pub fn slow(&mut self, factor: f64) {
+        self.slowness = Slowness::new(factor);
+    }
+
+    /// Nothing is begun before `until_us`.
+    pub fn pause(&mut self, until_us: u64) {
+        self.free_at_ns = self.free_at_ns.max(until_us * NS_PER_US);
+    }
+
+    /// The machine stops: what was to be done is not done.
+    pub fn crash(&mut self, time_us: u64) {
+        self.free_at_ns = time_us * NS_PER_US;
     }
 
     /// For how long it has worked so far, in microseconds.
@@ -62,6 +99,7 @@ impl Cpu {
 pub struct Disk {
     sync_ns: u64,
     kib_ns: u64,
+    slowness: Slowness,
     /// What the running sync makes durable; absent when none runs.
     syncing: Option<SyncMark>,
     /// What waits, in the order of writing.
@@ -83,6 +121,7 @@ impl Disk {
         Self {
             sync_ns: ns(config.sync_us),
             kib_ns: ns(config.kib_us),
+            slowness: Slowness::default(),
             syncing: None,
             waiting: VecDeque::new(),
             syncs: 0,
@@ -112,6 +151,11 @@ impl Disk {
         (mark, self.begin(time_us))
     }
 
+    /// Syncs take so many times as long from the next one on.
+    pub fn slow(&mut self, factor: f64) {
+        self.slowness = Slowness::new(factor);
+    }
+
     /// The machine stops: the running sync and what waits come to nothing.
     pub fn crash(&mut self) {
         self.syncing = None;
@@ -138,7 +182,7 @@ impl Disk {
         }
         self.syncs += 1;
         self.bytes += bytes as u64;
-        let cost_ns = self.sync_ns + bytes_ns(bytes, self.kib_ns);
+        let cost_ns = self.slowness.of(self.sync_ns + bytes_ns(bytes, self.kib_ns));
         Some(begin_us + cost_ns.div_ceil(NS_PER_US))
     }
 }

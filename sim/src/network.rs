@@ -6,7 +6,7 @@
 
 use crate::cost::us;
 use crate::random::{Seed, Stream};
-use crate::scenario::Scenario;
+use crate::scenario::{Place, Scenario, SlowPart};
 use crate::topology::Topology;
 
 /// All links of a world.
@@ -20,6 +20,8 @@ pub struct Network {
     /// Nanoseconds for a byte; 0 without a limit.
     byte_ns: f64,
     counts: NetworkCounts,
+    /// For each cut of the scenario the frames lost by it.
+    cut_frames: Vec<u64>,
 }
 
 /// What has happened to the frames so far.
@@ -37,6 +39,10 @@ pub struct NetworkCounts {
     pub duplicated: u64,
     /// Frames held back.
     pub held_back: u64,
+    /// Frames that arrive once more much later.
+    pub late: u64,
+    /// Frames on a link that was slow.
+    pub slow: u64,
     /// Frames that arrive before one that was sent earlier on the same link.
     pub overtaking: u64,
 }
@@ -48,12 +54,17 @@ pub struct Arrival {
     pub first_us: Option<u64>,
     /// When it does again; absent: it does not.
     pub second_us: Option<u64>,
+    /// When it does once more, much later; absent: it does not.
+    pub late_us: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
 struct Link {
     one_way_us: u64,
-    cuts: Vec<Window>,
+    /// With the number of each cut in the scenario.
+    cuts: Vec<(usize, Window)>,
+    /// When it is slow, and how many times as long a frame takes then.
+    slows: Vec<(Window, f64)>,
     /// When the last byte of all frames so far is on its way.
     free_at_ns: u64,
     /// When the last frame arrives that was not held back.
@@ -64,6 +75,7 @@ struct Link {
     loss: Stream,
     duplication: Stream,
     reordering: Stream,
+    lateness: Stream,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +91,8 @@ struct Faults {
     duplicate: f64,
     reorder: f64,
     reorder_extra_us: u64,
+    late: f64,
+    late_us_max: u64,
 }
 
 impl Window {
@@ -115,10 +129,13 @@ impl Network {
                 duplicate: faults.duplicate,
                 reorder: faults.reorder,
                 reorder_extra_us: us(faults.reorder_extra_ms),
+                late: faults.late,
+                late_us_max: us(faults.late_ms_max),
             },
             jitter_us: scenario.world.network.jitter_ms * 1e3,
             byte_ns: if bandwidth > 0.0 { 8_000.0 / bandwidth } else { 0.0 },
             counts: NetworkCounts::default(),
+            cut_frames: vec![0; faults.cut.len()],
         }
     }
 
@@ -137,9 +154,15 @@ impl Network {
         } else {
             0
         };
-        let in_time_us = link.free_at_ns.div_ceil(1_000) + link.one_way_us + jitter_us;
-        if link.cuts.iter().any(|cut| cut.contains(at_us)) {
+        let mut one_way_us = link.one_way_us + jitter_us;
+        if let Some((_, factor)) = link.slows.iter().find(|(window, _)| window.contains(at_us)) {
+            counts.slow += 1;
+            one_way_us = (one_way_us as f64 * factor) as u64;
+        }
+        let in_time_us = link.free_at_ns.div_ceil(1_000) + one_way_us;
+        if let Some((number, _)) = link.cuts.iter().find(|(_, cut)| cut.contains(at_us)) {
             counts.cut += 1;
+            self.cut_frames[*number] += 1;
             return Arrival::default();
         }
         if !self.faults.window.contains(at_us) {
@@ -155,7 +178,7 @@ impl Network {
             link.last_held_us = link.last_held_us.max(held_us);
             Arrival {
                 first_us: Some(held_us),
-                second_us: None,
+                ..Arrival::default()
             }
         } else {
             link.in_order(in_time_us, counts)
@@ -165,7 +188,17 @@ impl Network {
             let late_us = link.duplication.below(2 * link.one_way_us + 1);
             arrival.second_us = arrival.first_us.map(|first_us| first_us + late_us);
         }
+        if link.lateness.chance(self.faults.late) {
+            counts.late += 1;
+            let late_us = link.lateness.below(self.faults.late_us_max.max(1));
+            arrival.late_us = arrival.first_us.map(|first_us| first_us + late_us);
+        }
         arrival
+    }
+
+    /// For each cut of the scenario the frames lost by it.
+    pub fn cut_frames(&self) -> &[u64] {
+        &self.cut_frames
     }
 
     /// What has happened so far.
@@ -176,16 +209,21 @@ impl Network {
 
 impl Link {
     fn new(scenario: &Scenario, topology: &Topology, from: usize, to: usize, seed: Seed) -> Self {
-        let region = |node| topology.regions()[topology.region_of(node)].as_str();
-        let ends = (region(from), region(to));
-        let cuts = scenario.faults.cut.iter().filter(|cut| {
-            let (cut_from, cut_to) = (cut.from.as_str(), cut.to.as_str());
-            ends == (cut_from, cut_to) || cut.both && ends == (cut_to, cut_from)
+        let is_at = |place: &Place, node: usize| topology.nodes_at(place).contains(&node);
+        let cuts = scenario.faults.cut.iter().enumerate().filter(|(_, cut)| {
+            is_at(&cut.from, from) && is_at(&cut.to, to) || cut.both && is_at(&cut.to, from) && is_at(&cut.from, to)
         });
+        let of_links = scenario.faults.slow.iter().filter(|slow| slow.part == SlowPart::Link);
+        let slows = of_links.filter(|slow| is_at(&slow.place, from) || is_at(&slow.place, to));
         let stream = |concern: &str| seed.stream(&format!("network.{concern}.{from}.{to}"));
         Self {
             one_way_us: us(topology.one_way_ms(from, to)),
-            cuts: cuts.map(|cut| Window::new(cut.from_s, cut.until_s)).collect(),
+            cuts: cuts
+                .map(|(number, cut)| (number, Window::new(cut.from_s, cut.until_s)))
+                .collect(),
+            slows: slows
+                .map(|slow| (Window::new(slow.from_s, Some(slow.until_s)), slow.factor))
+                .collect(),
             free_at_ns: 0,
             last_us: 0,
             last_held_us: 0,
@@ -193,6 +231,7 @@ impl Link {
             loss: stream("loss"),
             duplication: stream("duplicate"),
             reordering: stream("reorder"),
+            lateness: stream("late"),
         }
     }
 
@@ -204,7 +243,7 @@ impl Link {
         }
         Arrival {
             first_us: Some(self.last_us),
-            second_us: None,
+            ..Arrival::default()
         }
     }
 }

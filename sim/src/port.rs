@@ -3,6 +3,7 @@
 //! Clients see virtual time and answers, and nothing of the cluster. The world carries what they send to a node and
 //! the answer back, both with the delay within the region; it never loses either.
 
+use plimsoll::executor::Status;
 use plimsoll::id::TransactionId;
 use plimsoll::key::Value;
 use plimsoll::protocol::{Query, ReadMode};
@@ -34,6 +35,18 @@ pub enum RequestBody {
         /// Its encoded arguments.
         arguments: Value,
     },
+    /// Tell what is known of a transaction.
+    Status {
+        /// Its id.
+        id: TransactionId,
+    },
+    /// Submit a transaction that cancels another one unless it has an outcome, and tells of it.
+    Resolve {
+        /// Its own id.
+        id: TransactionId,
+        /// That of the other one.
+        target: TransactionId,
+    },
     /// Read a snapshot.
     Read {
         /// Which snapshot.
@@ -57,6 +70,8 @@ pub struct ClientResponse {
 pub enum ResponseBody {
     /// The transaction was evaluated.
     Settled(Settlement),
+    /// What the node knows of a transaction.
+    Status(Status),
     /// What was read.
     Rows {
         /// The snapshot: everything at or below it is in the answer, and nothing above.

@@ -14,15 +14,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::bound::commit_ms;
-use crate::client::{Fleet, FleetSettings, Mix, Pace};
+use crate::client::{Doubts, Fleet, FleetSettings, Mix, Pace};
 use crate::clock::START_UNIX_MS;
-use crate::history::History;
+use crate::history::{History, Phase};
 use crate::random::Seed;
 use crate::report::{Report, RunFacts};
-use crate::scenario::{Arrivals, Problem, Scenario};
+use crate::scenario::{Arrivals, CutConfig, Problem, Scenario};
+use crate::swarm;
 use crate::topology::Topology;
 use crate::workload;
-use crate::world::{EventKind, Progress, Run, TraceEntry, World};
+use crate::world::{Progress, Run, TraceEntry, World};
 use watch::CounterWatch;
 
 /// A run that has come to its end.
@@ -32,6 +33,12 @@ pub struct Finished {
     pub report: Report,
     /// What the clients saw.
     pub history: History,
+    /// How many epochs were begun after the first.
+    pub epoch_changes: u64,
+    /// For each crash of a coordinator the time until a transaction was answered that was submitted after it, in virtual microseconds.
+    pub recoveries_us: Vec<u64>,
+    /// How long the run was, in virtual microseconds.
+    pub virtual_us: u64,
     /// The last events of the world, oldest first.
     pub last_events: Vec<TraceEntry>,
 }
@@ -47,6 +54,7 @@ pub fn run(
     seed: u64,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Finished, Vec<Problem>> {
+    let scenario = &swarm::draw(scenario, seed);
     let topology = scenario.check()?;
     let workload = workload::build(&scenario.workload).map_err(|error| {
         vec![Problem {
@@ -84,9 +92,12 @@ pub fn run(
         wall_seconds,
         events: outcome.events,
         regions: bounds(&topology),
-        faults: faults(&outcome),
+        faults: faults(scenario, &outcome),
     };
     Ok(Finished {
+        epoch_changes: outcome.epoch_changes,
+        recoveries_us: recoveries(&outcome, &recorder.history),
+        virtual_us,
         report: Report::new(facts, &recorder, &verdicts),
         history: recorder.history,
         last_events: outcome.last_events,
@@ -114,6 +125,12 @@ fn settings(scenario: &Scenario, topology: &Topology, seed: Seed) -> FleetSettin
             bounded_reads: workload.bounded_reads,
             bound_us: micros(workload.bounded_age_ms),
         },
+        doubts: Doubts {
+            retry: workload.retry,
+            resolve: workload.resolve,
+            status: workload.status,
+            double_submit: workload.double_submit,
+        },
         deadline_us: micros(workload.deadline_ms).max(1),
         refused_wait_us: micros(workload.retry_wait_ms).max(1),
         wall_start_us: START_UNIX_MS * 1_000,
@@ -137,20 +154,57 @@ fn bounds(topology: &Topology) -> Vec<(String, f64)> {
     regions.map(|(region, name)| (name.clone(), bound(region))).collect()
 }
 
-/// What went wrong, by kind.
-fn faults(run: &Run) -> BTreeMap<String, u64> {
+/// What really went wrong, by kind.
+fn faults(scenario: &Scenario, run: &Run) -> BTreeMap<String, u64> {
     let counts = &run.network;
-    let crashed = run.event_counts.iter().find(|(kind, _)| *kind == EventKind::Crash);
-    let kinds = [
-        ("crashed", crashed.map_or(0, |(_, times)| *times)),
-        ("lost", counts.lost),
-        ("cut", counts.cut),
-        ("duplicated", counts.duplicated),
-        ("held-back", counts.held_back),
+    let mut kinds = run.faults.clone();
+    kinds.extend([
+        ("loss", counts.lost),
+        ("duplicate", counts.duplicated),
+        ("reorder", counts.held_back),
         ("overtaking", counts.overtaking),
-    ];
-    kinds
-        .into_iter()
-        .map(|(kind, times)| (kind.to_owned(), times))
-        .collect()
+        ("late", counts.late),
+        ("slow-link", counts.slow),
+    ]);
+    for (cut, frames) in scenario.faults.cut.iter().zip(&run.cut_frames) {
+        *kinds.entry(kind_of(cut, scenario)).or_default() += frames;
+    }
+    let happened = kinds.into_iter().filter(|(_, times)| *times > 0);
+    happened.map(|(kind, times)| (kind.to_owned(), times)).collect()
+}
+
+/// A cut in one direction, one between two places that both reach others, or one of those that part the nodes.
+fn kind_of(cut: &CutConfig, scenario: &Scenario) -> &'static str {
+    let is_at_once = |other: &&CutConfig| (other.from_s, other.until_s) == (cut.from_s, cut.until_s);
+    match cut.both {
+        false => "cut-one-way",
+        true if scenario.faults.cut.iter().filter(is_at_once).count() == 1 => "cut-non-transitive",
+        true => "cut-symmetric",
+    }
+}
+
+/// For each crash of a coordinator the time until a transaction was answered that was submitted after it, in microseconds. Where
+/// there was none any more nothing is said.
+fn recoveries(run: &Run, history: &History) -> Vec<u64> {
+    let mut open = BTreeMap::new();
+    let mut committed = Vec::new();
+    for entry in &history.entries {
+        match entry.phase {
+            Phase::Invoke => {
+                open.insert(entry.process, entry.time_us);
+            }
+            Phase::Ok if entry.id.is_some() => committed.extend(
+                open.remove(&entry.process)
+                    .map(|submitted_us| (submitted_us, entry.time_us)),
+            ),
+            Phase::Ok | Phase::Fail | Phase::Info => {
+                open.remove(&entry.process);
+            }
+        }
+    }
+    let first_after = |lost_us: &u64| {
+        let after = committed.iter().filter(|(submitted_us, _)| submitted_us > lost_us);
+        Some(after.map(|(_, answered_us)| answered_us).min()? - lost_us)
+    };
+    run.losses_us.iter().filter_map(first_after).collect()
 }

@@ -2,6 +2,8 @@
 
 use plimsoll::id::NodeId;
 
+use crate::scenario::Place;
+
 /// The regions, the nodes in them, and the delays between them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topology {
@@ -47,6 +49,15 @@ impl Topology {
     pub fn nodes_in(&self, region: usize) -> impl Iterator<Item = usize> {
         let nodes = self.nodes.iter().enumerate();
         nodes.filter(move |(_, place)| **place == region).map(|(node, _)| node)
+    }
+
+    /// The nodes at a place of a fault.
+    pub fn nodes_at(&self, place: &Place) -> Vec<usize> {
+        let is_there = |node: &usize| match place {
+            Place::Node(number) => self.id_of(*node) == NodeId::new(*number),
+            Place::Region(region) => self.regions[self.nodes[*node]] == *region,
+        };
+        (0..self.node_count()).filter(is_there).collect()
     }
 
     /// The protocol's name for a node: its place, from 1.

@@ -55,7 +55,7 @@ fn replicas_that_evaluate_in_another_order_are_caught_by_comparing_them() {
         "three-regions-busy",
         &["workload.keys=100"],
         "other-order",
-        &["replica-agreement", "nodes"],
+        &["replica-agreement", "nodes", "invariants"],
     );
 }
 
@@ -64,5 +64,10 @@ fn a_watermark_from_a_minority_is_caught_by_the_disks() {
     // The first node hears everybody and nobody hears it, so nobody else can hold what it accepts.
     let unheard = "faults.cut=[{from=\"us-east-1\", to=\"eu-west-1\", from_s=2, until_s=5}, \
                    {from=\"us-east-1\", to=\"ap-northeast-1\", from_s=2, until_s=5}]";
-    assert_caught("list-append", &[unheard], "minority-watermark", &["durability"]);
+    assert_caught(
+        "list-append",
+        &[unheard],
+        "minority-watermark",
+        &["durability", "invariants"],
+    );
 }

@@ -7,7 +7,7 @@ use crate::codec::{self, DecodeError, EncodeError};
 use crate::id::TransactionId;
 use crate::key::{Key, Value};
 use crate::limits::{FOOTPRINT_KEYS_MAX, KEY_BYTES_MAX, RECORD_BYTES_MAX};
-use crate::thunk::{FootprintError, Registry, Thunk};
+use crate::thunk::{FootprintError, Registry, Resolution, Resolve, Thunk};
 use crate::transaction::{Abort, Outcome, ThunkId, Transaction};
 
 /// Why a transaction was not submitted. It certainly did nothing, and the same one will never be accepted by this node.
@@ -86,6 +86,28 @@ pub fn admit(
         });
     }
     Ok(transaction)
+}
+
+/// The transaction that ends the doubt about `target`: to be submitted at any node, like any other, under an id of its own. See
+/// [`Resolve`] for what it does, and [`resolution`] for what came out.
+///
+/// If its own end is in doubt, submit the same one again.
+pub fn resolve(id: TransactionId, target: TransactionId) -> Transaction {
+    let resolve = Resolve { target };
+    Transaction {
+        id,
+        thunk: ThunkId::of::<Resolve>(),
+        arguments: arguments(&resolve).expect("sixteen bytes have an encoding, and a small one"),
+        footprint: resolve.footprint(),
+    }
+}
+
+/// What became of the transaction that [`resolve`] was about, from the outcome of the resolving one.
+///
+/// *Gives* the reason where the resolving one was itself aborted: it changed nothing then, and the doubt remains. *Errors* when the
+/// output is of another thunk.
+pub fn resolution(outcome: &Outcome) -> Result<Result<Resolution, Abort>, DecodeError> {
+    output::<Resolve>(outcome)
 }
 
 /// The encoded arguments of a thunk, as [`admit`] takes them.

@@ -16,7 +16,7 @@ use std::fmt;
 use bincode::{Decode, Encode};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{BoundedWriter, DecodeError, EncodeError, encoded_len, within_claims};
+use super::{BoundedWriter, DecodeError, EncodeError, decode_plain, encoded_len};
 use crate::limits;
 
 /// The version of the format that this build writes, and the only one that it reads.
@@ -174,14 +174,7 @@ pub fn decode<T: Decode<()>>(kind: Kind, bytes: &[u8]) -> Result<T, DecodeError>
             computed,
         });
     }
-    let (value, read) = within_claims!(payload.len(), config => bincode::decode_from_slice(payload, config))
-        .map_err(|error| DecodeError::of_bincode::<T>(error, payload.len()))?;
-    if read < payload.len() {
-        return Err(DecodeError::TrailingBytes {
-            bytes: payload.len() - read,
-        });
-    }
-    Ok(value)
+    decode_plain(payload)
 }
 
 /// The checksum of a header's first bytes and a payload.

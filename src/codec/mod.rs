@@ -16,8 +16,8 @@ pub use envelope::{FORMAT_VERSION, HEADER_BYTES, Header, Kind, decode, encode};
 pub use error::{DecodeError, EncodeError};
 pub use value::{decode_value, encode_value};
 
-use bincode::Encode;
 use bincode::enc::write::{SizeWriter, Writer};
+use bincode::{Decode, Encode};
 
 use crate::limits;
 
@@ -79,6 +79,21 @@ pub fn encoded_len<T: Encode + ?Sized>(value: &T) -> usize {
 pub fn encode_plain<T: Encode + ?Sized>(value: &T, out: &mut Vec<u8>) {
     bincode::encode_into_std_write(value, out, bincode::config::standard())
         .expect("a vector takes every byte, and Plimsoll's types hold nothing that cannot be encoded");
+}
+
+/// The value in the encoding without an envelope that `bytes` are, all of them. Whoever stores or sends such bytes sees to it that
+/// they are whole, and what they are.
+///
+/// *Errors*: no encoding of a `T`, claims beyond [`claim_bytes_max`], or bytes left over.
+pub fn decode_plain<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let (value, read) = within_claims!(bytes.len(), config => bincode::decode_from_slice(bytes, config))
+        .map_err(|error| DecodeError::of_bincode::<T>(error, bytes.len()))?;
+    if read < bytes.len() {
+        return Err(DecodeError::TrailingBytes {
+            bytes: bytes.len() - read,
+        });
+    }
+    Ok(value)
 }
 
 /// Appends to a buffer, up to a bound on the buffer's length.

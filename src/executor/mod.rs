@@ -8,9 +8,11 @@ mod checkpoint;
 mod chunk;
 mod digest;
 mod outcomes;
+mod resolve;
 mod serial;
 
 pub use assembly::{Assembly, ChunkError, Progress};
 pub use checkpoint::{Checkpoint, Heading};
 pub use chunk::{Chunk, ChunkCursor};
+pub use resolve::{Known, Status};
 pub use serial::{Answer, DryRun, ReadError, SerialExecutor};

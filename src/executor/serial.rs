@@ -6,14 +6,15 @@ use std::sync::Arc;
 use super::checkpoint::Checkpoint;
 use super::digest::DigestFold;
 use super::outcomes::Outcomes;
+use super::resolve::Status;
 use crate::id::TransactionId;
 use crate::key::{Key, KeyRange, Value};
 use crate::limits::VERSION_RETENTION;
 use crate::protocol::{Batch, Evaluated, Query};
 use crate::store::{Versioned, Versions};
-use crate::thunk::{Direction, Registry, UnknownThunk, View};
+use crate::thunk::{Direction, Registry, Resolve, UnknownThunk, View};
 use crate::time::{Hlc, Timestamp};
-use crate::transaction::{Outcome, Settlement, Transaction};
+use crate::transaction::{Abort, Outcome, Settlement, Transaction};
 
 /// Evaluates records in order over versions that it owns.
 pub struct SerialExecutor<V> {
@@ -146,6 +147,14 @@ impl<V: Versions> SerialExecutor<V> {
             .map(|(timestamp, outcome)| (*timestamp, outcome))
     }
 
+    /// What is known of `id` here. It never goes back as the evaluated bound goes up, see [`Known`](super::Known).
+    ///
+    /// A client that has been told something by one replica and asks another one compares the bounds: one that lies behind may
+    /// know less.
+    pub fn status(&self, id: TransactionId) -> Status {
+        self.outcomes.status(id, self.versions.evaluated())
+    }
+
     /// Reads the snapshot at `at`.
     ///
     /// *Given* that everything up to `at` is evaluated (it may lie above the last batch, if there is nothing between).
@@ -165,12 +174,31 @@ impl<V: Versions> SerialExecutor<V> {
     /// *Errors* when the snapshot is no longer kept; the inner one when the thunk is not registered here.
     pub fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Result<Result<DryRun, UnknownThunk>, ReadError> {
         let at = self.check_kept(at)?;
+        let effects = self.effects(at, transaction);
+        Ok(effects.map(|Effects { outcome, writes, .. }| DryRun { outcome, writes }))
+    }
+
+    /// What a transaction comes to at `at`, whose id has no outcome yet.
+    fn effects(&self, at: Timestamp, transaction: &Transaction) -> Result<Effects, UnknownThunk> {
+        if Resolve::is(&transaction.thunk) {
+            let (outcome, cancels) = self.outcomes.resolve(transaction, at);
+            let writes = BTreeMap::new();
+            return Ok(Effects {
+                outcome,
+                writes,
+                cancels,
+            });
+        }
         let view = Snapshot {
             versions: &self.versions,
             at,
         };
-        let result = self.registry.evaluate(transaction, at, &view);
-        Ok(result.map(|(outcome, writes)| DryRun { outcome, writes }))
+        let (outcome, writes) = self.registry.evaluate(transaction, at, &view)?;
+        Ok(Effects {
+            outcome,
+            writes,
+            cancels: None,
+        })
     }
 
     /// One record: an id that is too old is refused, one that has an outcome keeps it, all others are evaluated.
@@ -184,14 +212,13 @@ impl<V: Versions> SerialExecutor<V> {
         } else if let Some((effective, outcome)) = self.outcomes.first(id) {
             (*effective, outcome.clone())
         } else {
-            let view = Snapshot {
-                versions: &self.versions,
-                at,
-            };
-            let (outcome, written) = self.registry.evaluate(transaction, at, &view)?;
-            writes = written;
-            self.outcomes.insert(id, at, outcome.clone());
-            (at, outcome)
+            let effects = self.effects(at, transaction)?;
+            writes = effects.writes;
+            self.outcomes.insert(id, at, effects.outcome.clone());
+            if let Some(target) = effects.cancels {
+                self.cancel(target, at, id);
+            }
+            (at, effects.outcome)
         };
         let settlement = Settlement {
             record: at,
@@ -204,6 +231,18 @@ impl<V: Versions> SerialExecutor<V> {
             self.versions.put(key, at, value);
         }
         Ok(settlement)
+    }
+
+    /// Gives `target`, which has no outcome, that of having been cancelled.
+    fn cancel(&mut self, target: TransactionId, at: Timestamp, by: TransactionId) {
+        let cancelled = Settlement {
+            record: at,
+            id: target,
+            effective: at,
+            outcome: Outcome::Aborted(Abort::Cancelled { by }),
+        };
+        self.digest.fold(&cancelled, &BTreeMap::new());
+        self.outcomes.insert(target, at, cancelled.outcome);
     }
 
     fn finish(&mut self, upto: Hlc, settlements: Vec<Settlement>, unknown: Option<UnknownThunk>) -> Evaluated {
@@ -233,6 +272,14 @@ impl<V: Versions> SerialExecutor<V> {
             Ok(Timestamp::last_at(at))
         }
     }
+}
+
+/// What one transaction does.
+struct Effects {
+    outcome: Outcome,
+    writes: BTreeMap<Key, Option<Value>>,
+    /// The id that is not to take effect any more.
+    cancels: Option<TransactionId>,
 }
 
 /// The versions at or below one timestamp.

@@ -6,7 +6,7 @@
 //! back in. How long a silence may be adapts to the silences seen before, on slow and lossy links, and is never shorter than the
 //! profile says. It only ever guesses: a wrong guess costs an epoch change and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::config::{Membership, Profile};
@@ -112,7 +112,7 @@ impl Detector {
         due.filter(|due| *due > now).min().unwrap_or(Monotonic::NEVER)
     }
 
-    /// The members that should coordinate next, if that is another set than now.
+    /// The nodes that should coordinate next, if that is another set than now.
     ///
     /// *Given* whether the epoch is fenced here: then no stream grows, and to be heard is enough.
     ///
@@ -144,8 +144,15 @@ impl Detector {
             };
             silent_for < patience
         };
-        let wish: Vec<NodeId> = membership.members.iter().copied().filter(is_wanted).collect();
-        let is_majority = wish.len() >= majority(membership.members.len());
+        let everybody: BTreeSet<NodeId> = membership
+            .members
+            .iter()
+            .chain(&membership.coordinators)
+            .copied()
+            .collect();
+        let wish: Vec<NodeId> = everybody.into_iter().filter(is_wanted).collect();
+        let members = wish.iter().filter(|node| membership.is_member(**node)).count();
+        let is_majority = members >= majority(membership.members.len());
         let has_resigned = |node: &NodeId| self.signs.get(node).is_some_and(|signs| signs.has_resigned);
         let now_coordinate = membership.coordinators.iter().filter(|node| !has_resigned(node));
         (is_majority && !wish.iter().eq(now_coordinate)).then_some(wish)

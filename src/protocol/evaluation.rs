@@ -140,13 +140,13 @@ impl Evaluation {
         };
         assert!(
             evaluated.upto >= self.evaluated,
-            "evaluation goes back from {} to {}",
+            "I-12: evaluation goes back from {} to {}",
             self.evaluated,
             evaluated.upto
         );
         assert!(
             evaluated.upto <= upto,
-            "evaluated to {}, beyond the batch's {upto}",
+            "I-7: evaluated to {}, beyond the batch's {upto}",
             evaluated.upto
         );
         self.evaluated = evaluated.upto;

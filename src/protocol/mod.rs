@@ -24,6 +24,7 @@ mod delay;
 mod detector;
 mod evaluation;
 pub mod frame;
+pub mod invariants;
 pub mod message;
 pub mod node;
 mod pacing;

@@ -84,6 +84,11 @@ impl Stream {
         self.durable
     }
 
+    /// Records at or below may have been dropped.
+    pub(crate) fn dropped(&self) -> Hlc {
+        self.dropped
+    }
+
     /// The weight of the records kept, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes_above(self.dropped)
@@ -136,7 +141,7 @@ impl Stream {
     pub(crate) fn extend(&mut self, records: &[Arc<Record>], upto: Hlc, mark: SyncMark) {
         assert!(
             upto >= self.received,
-            "{} goes back from {} to {upto}",
+            "I-12: the stream of {} goes back from {} to {upto}",
             self.coordinator,
             self.received
         );
@@ -144,7 +149,7 @@ impl Stream {
             let last = self.last_record();
             assert!(
                 record.hlc > last && record.hlc <= upto,
-                "{} lies outside {last}..={upto}",
+                "I-1: the record {} lies outside {last}..={upto}",
                 record.hlc
             );
             self.weight += record.weight() as u64;
@@ -168,7 +173,12 @@ impl Stream {
         while let Some((_, position)) = self.pending.pop_front_if(|(pending, _)| *pending <= mark) {
             self.durable = position;
         }
-        assert!(self.durable <= self.received);
+        assert!(
+            self.durable <= self.received,
+            "I-3: durable to {}, and held to {}",
+            self.durable,
+            self.received
+        );
         self.pending.len() < before
     }
 
@@ -189,9 +199,10 @@ impl Stream {
     ///
     /// What was dropped is not served: such a piece begins where records are still kept, because who asks was known to hold
     /// all below, and only an old message says otherwise. A piece joins on to the last record before it, since a node that has
-    /// restarted knows of no promise above its last record.
+    /// restarted knows of no promise above its last record. Who asks for more than is held is told what is held, and no further:
+    /// between there may be records that this node has never seen.
     pub(crate) fn piece(&self, after: Hlc, bytes_max: usize) -> Append {
-        let after = after.max(self.dropped);
+        let after = after.min(self.received).max(self.dropped);
         let before = self.first_above(after).checked_sub(1);
         let prev = before.map_or(self.dropped, |place| self.records[place].record.hlc);
         let mut records = Vec::new();
@@ -209,7 +220,7 @@ impl Stream {
             epoch: self.epoch,
             coordinator: self.coordinator,
             prev,
-            upto: upto.max(after),
+            upto,
             records,
         }
     }
@@ -316,6 +327,14 @@ mod tests {
             (vec![hlc(2)], hlc(2)),
             "one record at least"
         );
+    }
+
+    #[test]
+    fn a_piece_reaches_no_further_than_what_is_held_whatever_is_asked_for() {
+        let mut stream = stream();
+        stream.accept(append(0, 5, &[2]), SyncMark(1)).unwrap();
+        // The one who asks may have forgotten, when the answer comes, what it held when it asked.
+        assert_eq!(stream.piece(hlc(9), 1000), append(2, 5, &[]));
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Watermark {
     pub(crate) fn join(&mut self, row: &Row) {
         assert_eq!(
             row.epoch, self.membership.epoch,
-            "a row of another epoch proves nothing here"
+            "I-3: a row of another epoch proves nothing here"
         );
         self.matrix.join(row);
     }

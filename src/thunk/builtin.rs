@@ -2,20 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Evaluation, Operator, Registry, RegistryError, Thunk};
+use super::{Evaluation, Operator, Registry, RegistryError, Resolve, Thunk};
 use crate::key::{Key, Value};
 use crate::transaction::{Abort, Footprint};
 
-/// Adds every thunk of this module to `registry`.
+/// Adds every thunk of this module, and [`Resolve`], to `registry`.
 ///
 /// *Errors* when a thunk of the same name is registered already.
 pub fn register_builtins(registry: &mut Registry) -> Result<(), RegistryError> {
-    registry.register::<Get>()?.register::<Put>()?.register::<Delete>()?;
+    registry.add::<Get>()?.add::<Put>()?.add::<Delete>()?;
     registry
-        .register::<CompareAndSet>()?
-        .register::<PutIfAbsent>()?
-        .register::<Increment>()?;
-    registry.register::<Append>()?.register::<Merge>()?;
+        .add::<CompareAndSet>()?
+        .add::<PutIfAbsent>()?
+        .add::<Increment>()?;
+    registry.add::<Append>()?.add::<Merge>()?.add::<Resolve>()?;
     Ok(())
 }
 

@@ -14,12 +14,14 @@ mod evaluation;
 mod footprint;
 mod operator;
 mod registry;
+mod resolve;
 mod unwind;
 
 pub use builtin::{Append, CompareAndSet, Delete, Get, Increment, Merge, Put, PutIfAbsent, register_builtins};
 pub use evaluation::{Direction, Evaluation, View};
 pub use operator::{Operator, OperatorError};
-pub use registry::{FootprintError, Registry, RegistryError, UnknownThunk};
+pub use registry::{FootprintError, RESERVED_PREFIX, Registry, RegistryError, UnknownThunk};
+pub use resolve::{Resolution, Resolve};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -63,7 +65,7 @@ use crate::transaction::{Abort, Footprint};
 /// ```
 pub trait Thunk: Serialize + DeserializeOwned + 'static {
     /// The name under which it is registered, unique within a cluster; 1 to
-    /// [`THUNK_NAME_BYTES_MAX`](crate::limits::THUNK_NAME_BYTES_MAX) bytes.
+    /// [`THUNK_NAME_BYTES_MAX`](crate::limits::THUNK_NAME_BYTES_MAX) bytes, not beginning with [`RESERVED_PREFIX`].
     const NAME: &'static str;
     /// The version of its code. Code that behaves differently needs another version.
     const VERSION: u32;

@@ -12,6 +12,9 @@ use crate::limits::THUNK_NAME_BYTES_MAX;
 use crate::time::Timestamp;
 use crate::transaction::{Abort, Footprint, Outcome, ThunkId, Transaction};
 
+/// How the names of thunks begin that belong to Plimsoll. Nobody else's may.
+pub const RESERVED_PREFIX: &str = "plimsoll.";
+
 /// The thunks that can be submitted to and evaluated by a node.
 #[derive(Default)]
 pub struct Registry {
@@ -32,6 +35,14 @@ pub enum RegistryError {
         name: String,
         /// Its length in bytes.
         bytes: usize,
+    },
+    /// The name is Plimsoll's own.
+    #[error(
+        "the thunk name {name:?} begins with {RESERVED_PREFIX:?}, which is kept for Plimsoll's own: choose another"
+    )]
+    Reserved {
+        /// The name.
+        name: String,
     },
 }
 
@@ -108,6 +119,14 @@ impl Registry {
     ///
     /// *Errors* when its name and version are taken or its name is unusable; then nothing changed.
     pub fn register<T: Thunk>(&mut self) -> Result<&mut Self, RegistryError> {
+        if T::NAME.starts_with(RESERVED_PREFIX) {
+            return Err(RegistryError::Reserved { name: T::NAME.into() });
+        }
+        self.add::<T>()
+    }
+
+    /// Adds a thunk, which may be Plimsoll's own.
+    pub(super) fn add<T: Thunk>(&mut self) -> Result<&mut Self, RegistryError> {
         if T::NAME.is_empty() || T::NAME.len() > THUNK_NAME_BYTES_MAX {
             return Err(RegistryError::Name {
                 name: T::NAME.into(),

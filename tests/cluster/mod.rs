@@ -13,6 +13,7 @@ use plimsoll::id::{ClusterId, Epoch, NodeId, RequestId, TransactionId};
 use plimsoll::key::Value;
 use plimsoll::lattice::Digest;
 use plimsoll::protocol::config::{Membership, NodeConfig, Profile};
+use plimsoll::protocol::invariants::{Invariant, Thoroughness, Violation, Watcher};
 use plimsoll::protocol::message::Message;
 use plimsoll::protocol::node::Node;
 use plimsoll::protocol::{
@@ -64,7 +65,7 @@ pub(crate) struct Cluster {
     genesis: Membership,
     nodes: BTreeMap<NodeId, Node>,
     /// What each node has written and not synced yet, by mark.
-    unsynced: BTreeMap<NodeId, VecDeque<(SyncMark, Vec<LogEntry>)>>,
+    pub(crate) unsynced: BTreeMap<NodeId, VecDeque<(SyncMark, Vec<LogEntry>)>>,
     /// What each node's disk holds.
     logs: BTreeMap<NodeId, Vec<LogEntry>>,
     /// In the order of sending; taken by time.
@@ -91,6 +92,12 @@ pub(crate) struct Cluster {
     pub(crate) dead: BTreeSet<NodeId>,
     /// The encoded length of the largest frame, without its envelope.
     pub(crate) frame_bytes_largest: usize,
+    /// Sees to the invariants after every step; a violation that no test has planted ends the script.
+    pub(crate) watcher: Watcher,
+    /// A test has planted violations of this invariant.
+    pub(crate) planted: Option<Invariant>,
+    /// What was found of violations that a test has planted.
+    pub(crate) violations: Vec<Violation>,
     /// Whether what is evaluated survives a crash at once, or not at all.
     pub(crate) is_flushing: bool,
     profile: Profile,
@@ -146,6 +153,9 @@ impl Cluster {
             frames: 0,
             dead: BTreeSet::new(),
             frame_bytes_largest: 0,
+            watcher: Watcher::new(&membership, Thoroughness::Full),
+            planted: None,
+            violations: Vec::new(),
             is_flushing: false,
             requests: 0,
         };
@@ -167,6 +177,27 @@ impl Cluster {
 
     pub(crate) fn node(&self, id: NodeId) -> &Node {
         &self.nodes[&id]
+    }
+
+    /// What the clocks of a node say.
+    pub(crate) fn now(&self, id: NodeId) -> Now {
+        let wall_us = (START_MS * 1000 + self.now_us) as i64 + self.offset_ms.get(&id).unwrap_or(&0) * 1000;
+        Now {
+            wall: WallTime(wall_us as u64),
+            monotonic: Monotonic(self.now_us),
+        }
+    }
+
+    /// What a node has on its disk.
+    pub(crate) fn log(&self, id: NodeId) -> &[LogEntry] {
+        self.logs.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The node that would start from these entries.
+    pub(crate) fn recovered(&self, id: NodeId, entries: &[LogEntry]) -> Node {
+        let recovered = Recovered::from_entries(entries.iter().cloned());
+        let (config, now) = (config(id, &self.profile), Monotonic(self.now_us));
+        Node::recover(config, self.genesis.clone(), &recovered, Hlc::ZERO, now)
     }
 
     pub(crate) fn submit(&mut self, at: NodeId, number: u64) -> RequestId {
@@ -224,20 +255,16 @@ impl Cluster {
     pub(crate) fn crash(&mut self, id: NodeId) {
         self.dead.insert(id);
         self.unsynced.remove(&id);
+        self.watcher.on_crash(id);
         let is_frame = |arrival: &Arrival| matches!(arrival.input, Input::Receive { .. });
         self.arrivals.retain(|arrival| arrival.to != id || is_frame(arrival));
     }
 
     /// The node starts again with what is on its disk; its versions were in memory and are evaluated anew.
     pub(crate) fn restart(&mut self, id: NodeId) {
-        let recovered = Recovered::from_entries(self.logs.get(&id).cloned().unwrap_or_default());
-        let node = Node::recover(
-            config(id, &self.profile),
-            self.genesis.clone(),
-            &recovered,
-            Hlc::ZERO,
-            Monotonic(self.now_us),
-        );
+        let node = self.recovered(id, self.log(id));
+        self.watcher.on_restart(&node);
+        self.note_violations();
         self.nodes.insert(id, node);
         self.evaluated.remove(&id);
         self.dead.remove(&id);
@@ -310,21 +337,30 @@ impl Cluster {
         if let Input::Persisted(mark) = input {
             let unsynced = self.unsynced.entry(id).or_default();
             while let Some((_, entries)) = unsynced.pop_front_if(|(unsynced, _)| *unsynced <= mark) {
+                self.watcher.on_durable(id, &entries);
                 self.logs.entry(id).or_default().extend(entries);
             }
         }
-        let wall_us = (START_MS * 1000 + self.now_us) as i64 + self.offset_ms.get(&id).unwrap_or(&0) * 1000;
-        let now = Now {
-            wall: WallTime(wall_us as u64),
-            monotonic: Monotonic(self.now_us),
-        };
+        self.watcher.on_input(id, &input);
+        let now = self.now(id);
         let mut effects = Vec::new();
-        self.nodes
-            .get_mut(&id)
-            .expect("a known node")
-            .step(now, input, &mut effects);
+        let node = self.nodes.get_mut(&id).expect("a known node");
+        node.step(now, input, &mut effects);
+        self.watcher.on_step(node, &effects);
+        self.note_violations();
         for effect in effects {
             self.carry_out(id, effect);
+        }
+    }
+
+    fn note_violations(&mut self) {
+        // What a corrupt or blocked replica tells the others of itself is made up.
+        let is_made_up = self.corrupt.is_some() || self.blocked.is_some();
+        for violation in self.watcher.take_violations() {
+            let is_planted =
+                self.planted == Some(violation.invariant) || is_made_up && violation.invariant == Invariant::Agreement;
+            assert!(is_planted, "at {} us: {violation}", self.now_us);
+            self.violations.push(violation);
         }
     }
 

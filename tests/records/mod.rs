@@ -12,7 +12,7 @@ use plimsoll::id::{NodeId, TransactionId};
 use plimsoll::key::{Key, Value};
 use plimsoll::protocol::{Batch, Evaluated};
 use plimsoll::store::MemoryVersions;
-use plimsoll::thunk::{Append, CompareAndSet, Delete, Evaluation, Increment, Registry, Thunk};
+use plimsoll::thunk::{Append, CompareAndSet, Delete, Evaluation, Increment, Registry, Resolve, Thunk};
 use plimsoll::time::{Hlc, Timestamp};
 use plimsoll::transaction::{Abort, Footprint, Record, Settlement, ThunkId, Transaction};
 use proptest::prelude::*;
@@ -93,6 +93,8 @@ pub(crate) struct Step {
     node: u32,
     action: u8,
     key: u8,
+    /// Whose end a resolving record asks for: an id of any step, also of a later one.
+    target: prop::sample::Index,
     /// The id of an earlier record, counted back; a fresh one if there is none.
     repeats: Option<prop::sample::Index>,
     id_age_ms: u64,
@@ -102,30 +104,37 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
     let gap_ms = prop_oneof![3 => Just(0), 3 => 1..3_000_u64, 2 => 0..300_000_u64];
     let id_age_ms = prop_oneof![6 => 0..10_000_u64, 1 => 590_000..610_000_u64];
     let repeats = prop::option::weighted(0.3, any::<prop::sample::Index>());
-    let parts = (gap_ms, 0..2_u64, 1..4_u32, 0..5_u8, 0..4_u8, repeats, id_age_ms);
-    parts.prop_map(|(gap_ms, gap_counts, node, action, key, repeats, id_age_ms)| Step {
-        gap_ms,
-        gap_counts,
-        node,
-        action,
-        key,
-        repeats,
-        id_age_ms,
-    })
+    let parts = (gap_ms, 0..2_u64, 1..4_u32, 0..7_u8, 0..4_u8, repeats, id_age_ms);
+    let parts = (parts, any::<prop::sample::Index>());
+    parts.prop_map(
+        |((gap_ms, gap_counts, node, action, key, repeats, id_age_ms), target)| Step {
+            gap_ms,
+            gap_counts,
+            node,
+            action,
+            key,
+            target,
+            repeats,
+            id_age_ms,
+        },
+    )
 }
 
 /// The records of the steps, in timestamp order and each timestamp once.
 pub(crate) fn records(steps: &[Step]) -> Vec<Stamped> {
-    let mut records: BTreeMap<Timestamp, Arc<Record>> = BTreeMap::new();
-    let mut ids: Vec<TransactionId> = Vec::new();
+    let mut places: Vec<(Hlc, TransactionId)> = Vec::new();
     let mut hlc = at_ms(700_000);
     for (place, step) in steps.iter().enumerate() {
         hlc = Hlc::from_bits(hlc.plus(Duration::from_millis(step.gap_ms)).bits() + step.gap_counts);
         let id = match &step.repeats {
-            Some(earlier) if !ids.is_empty() => *earlier.get(&ids),
+            Some(earlier) if !places.is_empty() => earlier.get(&places).1,
             _ => TransactionId::from_parts(hlc.unix_millis() - step.id_age_ms, [place as u8; 10]),
         };
-        ids.push(id);
+        places.push((hlc, id));
+    }
+    let mut records: BTreeMap<Timestamp, Arc<Record>> = BTreeMap::new();
+    for (place, (step, (hlc, id))) in steps.iter().zip(&places).enumerate() {
+        let (hlc, id) = (*hlc, *id);
         let key = Key::new(vec![step.key]);
         let (timestamp, record) = match step.action {
             0 => stamped(hlc, step.node, id, &Increment { key, amount: 1 }),
@@ -134,6 +143,10 @@ pub(crate) fn records(steps: &[Step]) -> Vec<Stamped> {
                 stamped(hlc, step.node, id, &Append { key, bytes })
             }
             2 => stamped(hlc, step.node, id, &Delete { keys: vec![key] }),
+            3 | 4 => {
+                let target = step.target.get(&places).1;
+                stamped(hlc, step.node, id, &Resolve { target })
+            }
             _ => {
                 let swap = CompareAndSet {
                     key,

@@ -141,6 +141,11 @@ fn a_thunk_is_registered_twice_or_under_an_unusable_name_and_nothing_changes() {
     assert_eq!(empty.to_string(), "the thunk name \"\" has 0 bytes: a name has 1 to 64");
     let long = registry.register::<Nothing<3, 1>>().unwrap_err();
     assert!(matches!(long, RegistryError::Name { bytes: 65, .. }), "{long:?}");
+    let reserved = registry.register::<Put>().unwrap_err();
+    assert_eq!(
+        reserved.to_string(),
+        "the thunk name \"plimsoll.put\" begins with \"plimsoll.\", which is kept for Plimsoll's own: choose another"
+    );
     assert!(registry.ids().eq(&ids));
     assert!(registry.register::<Nothing<2, 1>>().is_ok(), "64 bytes are allowed");
     assert!(registry.contains(&ThunkId::of::<Nothing<2, 1>>()));

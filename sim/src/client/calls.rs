@@ -3,18 +3,14 @@
 use std::time::Duration;
 
 use plimsoll::protocol::ReadMode;
-use plimsoll::time::Timestamp;
-use plimsoll::transaction::{Abort, Outcome, Settlement};
 
+use super::doubt::{Ending, Told, told};
 use super::recorder::{CallKind, Caller, End};
 use super::slot::{Open, Role, State};
 use super::{Fleet, Pace, Phase};
-use crate::history::{MicroOperation, function};
-use crate::port::{Action, ClientRequest, ClientResponse, RequestBody, ResponseBody};
+use crate::history::function;
+use crate::port::{Action, ClientRequest, ClientResponse, RequestBody};
 use crate::workload::{Call, Work};
-
-/// What an answer says of a call: its end, and its steps with what was read where it is ok.
-type Ending = (End, Option<Vec<MicroOperation>>);
 
 impl Fleet {
     /// Makes the client's next call of the load.
@@ -118,7 +114,10 @@ impl Fleet {
         self.next_call += 1;
         let deadline_us = now_us + self.settings.deadline_us;
         slot.state = State::Open(Box::new(Open {
-            number: self.next_call,
+            calls: vec![self.next_call],
+            latest: self.next_call,
+            is_doubtful: false,
+            pursuit: None,
             deadline_us,
             attempts,
             caller,
@@ -134,6 +133,9 @@ impl Fleet {
                 body,
             },
         });
+        if kind == CallKind::Transaction {
+            self.double(client, actions);
+        }
     }
 
     /// The node that the client uses now. A final read may go to any: it is there to be answered, not to be measured.
@@ -150,51 +152,64 @@ impl Fleet {
         }
     }
 
-    /// Takes an answer. One to a call that is over is counted and changes nothing.
+    /// Takes an answer. One to a call that is over changes nothing.
     pub(super) fn receive(&mut self, now_us: u64, client: usize, response: ClientResponse, actions: &mut Vec<Action>) {
-        let open = match &self.slots[client].state {
-            State::Open(open) if open.number == response.call => open,
-            _ => {
-                self.recorder.counts.late += 1;
-                return;
-            }
+        let ClientResponse { call, body } = response;
+        let open = match &mut self.slots[client].state {
+            State::Open(open) if open.calls.contains(&call) => open,
+            _ => return self.on_echo(now_us, call, body),
         };
-        let (end, steps) = match ending_of(&open.caller, &open.call, response.body) {
-            Ok(ending) => ending,
+        open.calls.retain(|other| *other != call);
+        let told = match told(&open.caller, &open.call, open.resolver(), body) {
+            Ok(told) => told,
             Err(wrong) => {
                 self.recorder.wrong_answer(now_us, &open.caller, &wrong);
-                (End::Unknown(format!("wrong answer: {wrong}")), None)
+                Told::End(Ending::of(End::Unknown(format!("wrong answer: {wrong}"))))
             }
         };
-        self.ended(now_us, client, end, steps, actions);
+        let is_waited_for = !open.calls.is_empty();
+        open.is_doubtful |= matches!(told, Told::Doubt(_));
+        let is_doubtful = open.is_doubtful;
+        match told {
+            Told::End(ending) => self.ended(now_us, client, ending, actions),
+            _ if open.pursuit.is_some() => self.pursue_later(now_us, client, call, actions),
+            // It was submitted to another node too.
+            _ if is_waited_for => {}
+            Told::Refused(reason) if is_doubtful => self.doubt(now_us, client, reason, actions),
+            Told::Refused(reason) => self.ended(now_us, client, Ending::of(End::Refused(reason)), actions),
+            Told::Doubt(reason) => self.doubt(now_us, client, reason, actions),
+            Told::NotYet => unreachable!("a status is asked for in doubt alone"),
+        }
     }
 
-    /// The deadline of the client's call has passed.
+    /// The moment has come up to which the client waits: for the answer to its call, or to make the next attempt to learn its end.
     pub(super) fn give_up(&mut self, now_us: u64, client: usize, actions: &mut Vec<Action>) {
-        let waited_ms = self.settings.deadline_us / 1_000;
-        let end = End::Unknown(format!("no answer within {waited_ms} ms"));
-        self.ended(now_us, client, end, None, actions);
+        if self.open_of(client).pursuit.is_some() {
+            self.pursue(now_us, client, actions);
+        } else {
+            let waited_ms = self.settings.deadline_us / 1_000;
+            self.doubt(now_us, client, format!("no answer within {waited_ms} ms"), actions);
+        }
     }
 
-    fn ended(
-        &mut self,
-        now_us: u64,
-        client: usize,
-        end: End,
-        steps: Option<Vec<MicroOperation>>,
-        actions: &mut Vec<Action>,
-    ) {
+    /// The call is over.
+    pub(super) fn ended(&mut self, now_us: u64, client: usize, ending: Ending, actions: &mut Vec<Action>) {
         let slot = &mut self.slots[client];
         let State::Open(open) = std::mem::replace(&mut slot.state, State::Idle) else {
             unreachable!("a call ends that was not open");
         };
+        self.expect_echoes(&open, &ending);
+        let is_answered = ending.is_answer();
+        let Ending { end, steps } = ending;
+        let slot = &mut self.slots[client];
         self.open -= 1;
         let is_unknown = matches!(end, End::Unknown(_));
-        let is_answered = matches!(end, End::Ok(_) | End::Aborted(_));
+        self.recorder.counts.cleared += u64::from(open.pursuit.is_some() && is_answered);
         if let End::Ok(at) = &end {
             slot.saw(*at);
         }
-        if !is_answered {
+        if !is_answered || open.pursuit.is_some() {
+            // The node that it uses has failed it.
             slot.turn += 1;
         }
         let steps = steps.unwrap_or_else(|| open.call.steps.clone());
@@ -224,35 +239,5 @@ impl Fleet {
         if let Phase::Final { unanswered, .. } = &mut self.phase {
             *unanswered -= 1;
         }
-    }
-}
-
-/// What an answer says of a call. *Errors* say why no correct system answers so.
-fn ending_of(caller: &Caller, call: &Call, body: ResponseBody) -> Result<Ending, String> {
-    match (body, &call.work) {
-        (ResponseBody::Refused(reason), _) => Ok((End::Refused(reason), None)),
-        (ResponseBody::Unknown(reason), _) => Ok((End::Unknown(reason), None)),
-        (ResponseBody::Settled(settlement), Work::Transaction { .. }) => settled(caller, call, settlement),
-        (ResponseBody::Rows { at, answer }, Work::Read) => {
-            let steps = call.steps_of_answer(&answer).map_err(|error| error.to_string())?;
-            Ok((End::Ok(Timestamp::last_at(at)), Some(steps)))
-        }
-        (ResponseBody::Settled(_), Work::Read) => Err("a read was answered as a transaction".to_owned()),
-        (ResponseBody::Rows { .. }, Work::Transaction { .. }) => Err("a transaction was answered as a read".to_owned()),
-    }
-}
-
-fn settled(caller: &Caller, call: &Call, settlement: Settlement) -> Result<Ending, String> {
-    if Some(settlement.id) != caller.id {
-        return Err(format!("it was answered with the end of transaction {}", settlement.id));
-    }
-    match settlement.outcome {
-        Outcome::Committed(output) => {
-            let steps = call.steps_of_output(&output).map_err(|error| error.to_string())?;
-            Ok((End::Ok(settlement.effective), Some(steps)))
-        }
-        Outcome::Aborted(Abort::Refused(reason)) => Ok((End::Aborted(reason), None)),
-        // No thunk of a workload does any of the others, and no id is as old as the window when it is submitted.
-        Outcome::Aborted(other) => Err(format!("it was aborted: {other}")),
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use plimsoll::client::admit;
+use plimsoll::client::{admit, resolve};
 use plimsoll::executor::SerialExecutor;
-use plimsoll::id::NodeId;
+use plimsoll::id::{NodeId, TransactionId};
 use plimsoll::protocol::Batch;
 use plimsoll::store::MemoryVersions;
 use plimsoll::time::{Hlc, Timestamp};
@@ -33,11 +33,20 @@ pub(crate) enum Reaction {
     Garble,
     /// Answer as if it had been carried out, and forget it: what no checker may overlook.
     Forget,
+    /// Carry it out and answer, though the same id has come before: as grave a mistake.
+    Repeat,
+    /// Carry it out and answer so much later.
+    Hold {
+        /// That time, in microseconds.
+        for_us: u64,
+    },
 }
 
 enum Event {
     Wake(usize),
     Arrive(usize, ClientRequest),
+    /// A request that was held back.
+    Late(ClientRequest),
     Answer(usize, ClientResponse),
 }
 
@@ -94,6 +103,10 @@ impl<S: FnMut(u64, usize, &ClientRequest) -> Reaction> Fake<S> {
             Event::Wake(client) => self.clients.on_wake(self.now_us, client, &mut actions),
             Event::Answer(client, response) => self.clients.on_response(self.now_us, client, response, &mut actions),
             Event::Arrive(node, request) => self.arrive(node, request),
+            Event::Late(request) => {
+                let body = self.serve(request.body, Reaction::Serve);
+                self.answer(request.client, request.call, body);
+            }
         }
         self.carry_out(actions);
         true
@@ -121,8 +134,8 @@ impl<S: FnMut(u64, usize, &ClientRequest) -> Reaction> Fake<S> {
         let body = match reaction {
             Reaction::Refuse => ResponseBody::Refused("overloaded".to_owned()),
             Reaction::Doubt => ResponseBody::Unknown("connection lost".to_owned()),
-            Reaction::Serve | Reaction::ServeSilently | Reaction::Garble => self.serve(request.body, true),
-            Reaction::Forget => self.serve(request.body, false),
+            Reaction::Hold { for_us } => return self.schedule(for_us, Event::Late(request)),
+            reaction => self.serve(request.body, reaction),
         };
         let body = match (reaction, body) {
             (Reaction::ServeSilently, _) => return,
@@ -136,37 +149,50 @@ impl<S: FnMut(u64, usize, &ClientRequest) -> Reaction> Fake<S> {
             }
             (_, body) => body,
         };
-        let response = ClientResponse {
-            call: request.call,
-            body,
-        };
-        self.schedule(self.delay_us, Event::Answer(request.client, response));
+        self.answer(request.client, request.call, body);
     }
 
-    fn serve(&mut self, body: RequestBody, is_kept: bool) -> ResponseBody {
+    fn answer(&mut self, client: usize, call: u64, body: ResponseBody) {
+        let response = ClientResponse { call, body };
+        self.schedule(self.delay_us, Event::Answer(client, response));
+    }
+
+    fn serve(&mut self, body: RequestBody, reaction: Reaction) -> ResponseBody {
         let wall = Hlc::from_unix_millis((WALL_START_US + self.now_us) / 1_000);
         self.issued = self.issued.next().max(wall);
         let hlc = self.issued;
-        match body {
+        let transaction = match body {
             RequestBody::Submit { id, thunk, arguments } => {
-                let transaction = match admit(self.executor.registry(), id, thunk, arguments) {
+                match admit(self.executor.registry(), id, thunk, arguments) {
                     Ok(transaction) => transaction,
                     Err(error) => return ResponseBody::Refused(error.to_string()),
-                };
-                let at = Timestamp {
-                    hlc,
-                    node: NodeId::new(1),
-                };
-                ResponseBody::Settled(match is_kept {
-                    true => self.evaluate(at, transaction),
-                    false => self.forget(at, transaction),
-                })
+                }
             }
+            RequestBody::Resolve { id, target } => resolve(id, target),
+            RequestBody::Status { id } => return ResponseBody::Status(self.executor.status(id)),
             RequestBody::Read { query, .. } => {
                 let answer = self.executor.read(hlc, &query).expect("nothing is collected so soon");
-                ResponseBody::Rows { at: hlc, answer }
+                return ResponseBody::Rows { at: hlc, answer };
             }
-        }
+        };
+        let at = Timestamp {
+            hlc,
+            node: NodeId::new(1),
+        };
+        ResponseBody::Settled(match reaction {
+            Reaction::Forget => self.forget(at, transaction),
+            Reaction::Repeat => self.repeat(at, transaction),
+            _ => self.evaluate(at, transaction),
+        })
+    }
+
+    /// Evaluates the transaction as if its id had never come before.
+    fn repeat(&mut self, at: Timestamp, mut transaction: Transaction) -> Settlement {
+        let id = transaction.id;
+        self.scheduled += 1;
+        transaction.id = TransactionId::from_u128(id.as_u128() ^ u128::from(self.scheduled));
+        let settlement = self.evaluate(at, transaction);
+        Settlement { id, ..settlement }
     }
 
     fn evaluate(&mut self, at: Timestamp, transaction: Transaction) -> Settlement {

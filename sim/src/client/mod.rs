@@ -4,10 +4,13 @@
 //! [`Clients`]: the world tells it of moments and answers, it answers with requests and moments to be woken at. It knows nothing
 //! of the cluster but what an answer says, and everything that it learns goes through the [`Recorder`]. Tests are in `tests`.
 //!
-//! A *process* in the history has at most one call open. When a call's end is unknown (no answer before the deadline),
+//! A *process* in the history has at most one call open. When a call's end is unknown (no answer before the deadline) and stays so,
 //! its process is never used again and the client goes on as a new one.
 
 mod calls;
+mod doubt;
+#[cfg(test)]
+mod doubt_tests;
 #[cfg(test)]
 pub(crate) mod fake;
 mod recorder;
@@ -15,11 +18,13 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::port::{Action, ClientResponse, Clients};
 use crate::random::Seed;
 use crate::workload::{Call, Workload};
+pub use doubt::Doubts;
+use doubt::Ended;
 pub use recorder::{CallKind, Counts, Latencies, Recorder, RegionMeasures};
 use slot::{Role, Slot, State};
 
@@ -46,6 +51,8 @@ pub struct FleetSettings {
     pub pace: Pace,
     /// What they call.
     pub mix: Mix,
+    /// What they do about ends that they do not know.
+    pub doubts: Doubts,
     /// How long a client waits for an answer, in microseconds.
     pub deadline_us: u64,
     /// How long a client of a closed loop waits after a refusal or an unknown end, in microseconds.
@@ -100,6 +107,8 @@ pub struct Fleet {
     next_call: u64,
     /// Calls without an answer.
     open: usize,
+    /// Requests under way that belong to calls which are over.
+    echoes: BTreeMap<u64, Ended>,
     phase: Phase,
 }
 
@@ -134,6 +143,7 @@ impl Fleet {
             next_process: 0,
             next_call: 0,
             open: 0,
+            echoes: BTreeMap::new(),
             phase: Phase::Load,
             settings,
         }

@@ -72,6 +72,14 @@ pub struct Counts {
     pub reads_answered: u64,
     /// Answers that came after their client had given up.
     pub late: u64,
+    /// Transactions that were submitted to two nodes at once.
+    pub doubled: u64,
+    /// Transactions whose client did not leave it at an unknown end.
+    pub pursued: u64,
+    /// Those of them whose end it learned.
+    pub cleared: u64,
+    /// Further answers to transactions that had ended for their client, compared with the first.
+    pub echoes: u64,
 }
 
 impl Counts {

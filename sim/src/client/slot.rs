@@ -3,6 +3,7 @@
 use plimsoll::id::TransactionId;
 use plimsoll::time::Timestamp;
 
+use super::doubt::Pursuit;
 use super::recorder::Caller;
 use crate::port::Action;
 use crate::random::{Seed, Stream};
@@ -40,11 +41,17 @@ pub(super) enum State {
 /// A call that has been sent.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
-    /// Its number.
-    pub(super) number: u64,
-    /// When the client gives up.
+    /// The numbers of the requests that it has under way.
+    pub(super) calls: Vec<u64>,
+    /// The last of all its requests.
+    pub(super) latest: u64,
+    /// Whether one of its requests may have done something, by its answer.
+    pub(super) is_doubtful: bool,
+    /// What the client does to learn the end; absent while it waits for the first answer.
+    pub(super) pursuit: Option<Pursuit>,
+    /// When the client waits no longer: then its end is in doubt, or the next attempt is made to learn it.
     pub(super) deadline_us: u64,
-    /// Earlier attempts at the same final read.
+    /// Earlier attempts at the same final read, or attempts to learn the end.
     pub(super) attempts: usize,
     pub(super) caller: Caller,
     pub(super) call: Call,

@@ -10,15 +10,16 @@ use crate::port::{ClientRequest, RequestBody};
 use crate::scenario::{CounterMode, Distribution, WorkloadConfig, WorkloadKind};
 use crate::workload::{build, judged_as};
 
-const SECOND_US: u64 = 1_000_000;
+pub(super) const SECOND_US: u64 = 1_000_000;
 
-fn settings() -> FleetSettings {
+pub(super) fn settings() -> FleetSettings {
     FleetSettings {
         seed: Seed(1),
         nodes: vec![vec![0, 1], vec![2]],
         clients_per_region: 3,
         pace: Pace::Closed { think_us: 1_000 },
         mix: Mix::default(),
+        doubts: Doubts::default(),
         deadline_us: 50_000,
         refused_wait_us: 5_000,
         wall_start_us: WALL_START_US,
@@ -27,7 +28,7 @@ fn settings() -> FleetSettings {
     }
 }
 
-fn config(kind: WorkloadKind) -> WorkloadConfig {
+pub(super) fn config(kind: WorkloadKind) -> WorkloadConfig {
     WorkloadConfig {
         kind,
         keys: 8,
@@ -46,14 +47,14 @@ fn all_reads() -> Mix {
     }
 }
 
-fn serve(_: u64, _: usize, _: &ClientRequest) -> Reaction {
+pub(super) fn serve(_: u64, _: usize, _: &ClientRequest) -> Reaction {
     Reaction::Serve
 }
 
-type Script = fn(u64, usize, &ClientRequest) -> Reaction;
+pub(super) type Script = fn(u64, usize, &ClientRequest) -> Reaction;
 
 /// A run of one second of load; the answers of requests take 2 ms.
-fn run(settings: FleetSettings, config: &WorkloadConfig, script: Script) -> Fake<Script> {
+pub(super) fn run(settings: FleetSettings, config: &WorkloadConfig, script: Script) -> Fake<Script> {
     let fleet = Fleet::new(settings, build(config).unwrap());
     let mut fake = Fake::new(fleet, 1_000, script);
     fake.run(SECOND_US, 60 * SECOND_US);
@@ -61,7 +62,7 @@ fn run(settings: FleetSettings, config: &WorkloadConfig, script: Script) -> Fake
     fake
 }
 
-fn assert_checks_pass(config: &WorkloadConfig, history: &History) {
+pub(super) fn assert_checks_pass(config: &WorkloadConfig, history: &History) {
     for (name, verdict) in Checks::new(judged_as(config)).run(&Observed::history(history)) {
         assert!(verdict.is_pass(), "{name}: {verdict:#?}");
     }

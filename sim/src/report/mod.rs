@@ -130,6 +130,12 @@ pub struct Asides {
     pub reads: (u64, u64),
     /// Answers that came after their client had given up.
     pub late: u64,
+    /// Transactions whose unknown end clients tried to learn, and those of which they did.
+    pub doubts: (u64, u64),
+    /// Transactions that were submitted to two nodes at once.
+    pub doubled: u64,
+    /// Further answers to transactions that had ended for their client: they say the same, or are a wrong answer.
+    pub echoes: u64,
 }
 
 /// What a report is told of the run beside what the clients recorded.
@@ -213,6 +219,9 @@ impl Report {
                 refused: counts.refused,
                 reads: (counts.reads, counts.reads_answered),
                 late: counts.late,
+                doubts: (counts.pursued, counts.cleared),
+                doubled: counts.doubled,
+                echoes: counts.echoes,
             },
             scenario: facts.scenario,
             seed: facts.seed,

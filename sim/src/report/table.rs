@@ -89,6 +89,13 @@ impl Report {
                     asides.reads.0, asides.reads.1, asides.late
                 ),
             ),
+            (
+                "doubts",
+                format!(
+                    "{} pursued, {} cleared; {} transactions submitted to two nodes, {} further answers compared",
+                    asides.doubts.0, asides.doubts.1, asides.doubled, asides.echoes
+                ),
+            ),
             ("faults", if faults.is_empty() { "none".to_owned() } else { faults }),
             (
                 "run",
@@ -99,6 +106,9 @@ impl Report {
             ),
             ("trace hash", self.trace_hash.clone()),
         ];
+        if (asides.doubts.0, asides.doubled) == (0, 0) {
+            lines.retain(|(label, _)| *label != "doubts");
+        }
         lines.extend(checks.into_iter().filter(|(_, names)| !names.is_empty()));
         lines
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::client::{Fleet, FleetSettings, Mix, Pace, fake::Fake, fake::Reaction, fake::WALL_START_US};
+use crate::client::{Doubts, Fleet, FleetSettings, Mix, Pace, fake::Fake, fake::Reaction, fake::WALL_START_US};
 use crate::random::Seed;
 use crate::scenario::{WorkloadConfig, WorkloadKind};
 use crate::workload::build;
@@ -21,6 +21,7 @@ fn recorder() -> Recorder {
             strict_reads: 0.2,
             ..Mix::default()
         },
+        doubts: Doubts::default(),
         deadline_us: SECOND_US,
         refused_wait_us: 1_000,
         wall_start_us: WALL_START_US,

@@ -14,7 +14,8 @@ const NAMED_MAX: usize = 10;
 /// The verdict of each check by its name.
 ///
 /// Beside those of [`Checks`]: `answers` (no client got an answer that was none), `nodes` (no node broke a rule before the
-/// world's eyes or found itself different from a majority), `durability` (what was answered lay on a majority's disks), `settled` (everything was answered and all replicas came to one
+/// world's eyes or found itself different from a majority), `durability` (what was answered lay on a majority's disks), `invariants` (no invariant of the
+/// protocol was broken before the eyes of an observer of all nodes), `settled` (everything was answered and all replicas came to one
 /// bound), `final-reads` (they were answered) and `work` (there was something to judge).
 pub(super) fn judge(
     scenario: &Scenario,
@@ -25,7 +26,8 @@ pub(super) fn judge(
 ) -> BTreeMap<&'static str, Verdict> {
     let finals = comparable(scenario, run, finals);
     let mut checks = Checks::new(judged_as(&scenario.workload));
-    if cut_for_ever(scenario).is_some() {
+    let is_beyond = scenario.faults.beyond_budget;
+    if cut_for_ever(scenario).is_some() || is_beyond {
         // Whoever is cut off to the end may call in vain to the end.
         checks = checks.without("liveness");
     }
@@ -38,9 +40,13 @@ pub(super) fn judge(
     verdicts.insert("answers", answers(recorder));
     verdicts.insert("nodes", nodes(run));
     verdicts.insert("durability", broken(run, Rule::Durability));
-    verdicts.insert("settled", settled(scenario, &run.ending));
-    verdicts.insert("final-reads", final_reads(final_reads_unanswered));
-    verdicts.insert("work", work(recorder));
+    verdicts.insert("invariants", broken(run, Rule::Invariant));
+    if !is_beyond {
+        // Beyond what is promised a cluster may stand still: it must not be wrong.
+        verdicts.insert("settled", settled(scenario, &run.ending));
+        verdicts.insert("final-reads", final_reads(final_reads_unanswered));
+        verdicts.insert("work", work(recorder));
+    }
     verdicts
 }
 
@@ -176,6 +182,10 @@ mod tests {
             events: 0,
             event_counts: Vec::new(),
             network: NetworkCounts::default(),
+            cut_frames: Vec::new(),
+            faults: BTreeMap::new(),
+            epoch_changes: 0,
+            losses_us: Vec::new(),
             messages: MessageCounts::default(),
             nodes: Vec::new(),
             watermarks: Vec::new(),

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use plimsoll::executor::Status;
 use plimsoll::id::{NodeId, TransactionId};
 use plimsoll::key::Value;
 use plimsoll::protocol::{Batch, Evaluated, Query};
@@ -70,6 +71,18 @@ impl Replica for CounterWatch {
         self.replica.dry_run(transaction, at)
     }
 
+    fn evaluated(&self) -> Hlc {
+        self.replica.evaluated()
+    }
+
+    fn begin_flush(&mut self) {
+        self.replica.begin_flush();
+    }
+
+    fn end_flush(&mut self) {
+        self.replica.end_flush();
+    }
+
     fn durable(&self) -> Hlc {
         self.replica.durable()
     }
@@ -81,6 +94,10 @@ impl Replica for CounterWatch {
             replica,
             ..self
         }
+    }
+
+    fn status(&self, id: TransactionId) -> Status {
+        self.replica.status(id)
     }
 
     fn state(&self) -> Vec<FinalEntry> {

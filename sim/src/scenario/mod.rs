@@ -7,25 +7,31 @@
 mod faults;
 mod problem;
 mod source;
+mod swarm;
 mod validate;
 mod workload;
 mod world;
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-pub use faults::{CrashConfig, CutConfig, FaultsConfig, Planted};
+pub use faults::{
+    ChangeConfig, ClockStepConfig, CrashConfig, CutConfig, FaultsConfig, PauseConfig, Place, Planted, SlowConfig,
+    SlowPart,
+};
 pub use problem::{Problem, ScenarioError};
+pub use swarm::{FaultClass, SwarmConfig, SwarmMode};
 pub use workload::{Arrivals, CounterMode, Distribution, WorkloadConfig, WorkloadKind};
 pub use world::{
-    ClockConfig, CpuConfig, DelayTable, DiskConfig, NetworkConfig, NodePlace, ProfileBase, ProfileConfig, WorldConfig,
+    ClockConfig, CpuConfig, DelayTable, DiskConfig, InvariantsConfig, NetworkConfig, NodePlace, ProfileBase,
+    ProfileConfig, WorldConfig,
 };
 
 use crate::topology::Topology;
 
 /// What a run is.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// What the scenario shows, in a sentence.
@@ -39,6 +45,8 @@ pub struct Scenario {
     /// What goes wrong.
     #[serde(default)]
     pub faults: FaultsConfig,
+    /// What each seed draws for itself; absent: nothing.
+    pub swarm: Option<SwarmConfig>,
 }
 
 impl Scenario {
@@ -84,6 +92,27 @@ impl Scenario {
             fail(problems)
         })?;
         Ok(scenario)
+    }
+
+    /// The numbers of the nodes that are members of the first epoch, counted from 1.
+    pub fn first_members(&self) -> Vec<u32> {
+        let is_spare = |number: &u32| {
+            self.world
+                .node
+                .get(*number as usize - 1)
+                .is_some_and(|node| node.is_spare)
+        };
+        (1..=self.world.node_count())
+            .filter(|number| !is_spare(number))
+            .collect()
+    }
+
+    /// The numbers of the nodes that are not.
+    pub fn spares(&self) -> Vec<u32> {
+        let first = self.first_members();
+        (1..=self.world.node_count())
+            .filter(|number| !first.contains(number))
+            .collect()
     }
 
     /// Whether the scenario can be run, and where its nodes are.

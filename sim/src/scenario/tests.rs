@@ -172,6 +172,9 @@ fn everything_wrong_is_said_at_once() {
         "workload.keys=0",
         "workload.strict_reads=0.6",
         "workload.snapshot_reads=0.6",
+        "workload.retry=0.5",
+        "workload.resolve=0.51",
+        "workload.double_submit=1.1",
         "workload.distribution={hot={keys=0}}",
         "faults.reorder=0.1",
         "faults.until_s=0",
@@ -184,6 +187,9 @@ fn everything_wrong_is_said_at_once() {
         "at least 1 key",
         "more than all calls",
         "more than all calls",
+        "more than there are",
+        "workload.resolve: with it clients would pursue 1.01",
+        "workload.double_submit: 1.1 is outside 0",
         "workload.distribution.hot.keys: 0 is outside 1",
         "set faults.reorder_extra_ms",
         "faults.until_s: ends at 0 s",
@@ -216,5 +222,5 @@ fn every_scenario_that_comes_with_the_simulator_is_sound_and_says_what_it_shows(
         }
         count += 1;
     }
-    assert!(count >= 11, "{count}");
+    assert!(count >= 12, "{count}");
 }

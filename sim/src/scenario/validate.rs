@@ -2,7 +2,7 @@
 
 use plimsoll::limits::MEMBERS_MAX;
 
-use super::{Arrivals, Distribution, Problem, Scenario, WorkloadKind, WorldConfig};
+use super::{Arrivals, CrashConfig, Distribution, Place, Problem, Scenario, WorkloadKind, WorldConfig};
 use crate::delays::Delays;
 use crate::topology::Topology;
 
@@ -17,6 +17,9 @@ pub(super) fn validate(scenario: &Scenario) -> Result<Topology, Vec<Problem>> {
     check_world(&scenario.world, &mut problems);
     check_workload(scenario, &mut problems);
     check_faults(scenario, &mut problems);
+    if let Some(swarm) = &scenario.swarm {
+        problems.share("swarm.share", swarm.share);
+    }
     let topology = lay_out(&scenario.world, &mut problems);
     match topology {
         Some(topology) if problems.0.is_empty() => Ok(topology),
@@ -146,6 +149,26 @@ fn check_workload(scenario: &Scenario, problems: &mut Problems) {
             break;
         }
     }
+    let mut pursued = 0.0;
+    for (key, share) in [
+        ("workload.retry", workload.retry),
+        ("workload.resolve", workload.resolve),
+        ("workload.status", workload.status),
+    ] {
+        problems.share(key, share);
+        pursued += share;
+        if pursued > 1.0 + 1e-9 {
+            problems.add(
+                key,
+                format!(
+                    "with it clients would pursue {pursued} of the unknown ends, more than there are: \
+                     retry, resolve and status together must be at most 1"
+                ),
+            );
+            break;
+        }
+    }
+    problems.share("workload.double_submit", workload.double_submit);
     problems.millis("workload.bounded_age_ms", workload.bounded_age_ms);
     problems.number(
         "workload.deadline_ms",
@@ -210,37 +233,118 @@ fn check_faults(scenario: &Scenario, problems: &mut Problems) {
         );
     }
     check_window("faults", faults.from_s, faults.until_s, problems);
-    check_crashes(scenario, problems);
-    let regions = &scenario.world.regions;
-    for (place, cut) in faults.cut.iter().enumerate() {
-        let key = format!("faults.cut.{place}");
+    problems.share("faults.late", faults.late);
+    problems.millis("faults.late_ms_max", faults.late_ms_max);
+    if faults.late > 0.0 && faults.late_ms_max == 0.0 {
+        problems.add(
+            "faults.late",
+            "a frame that comes again at once is not late: set faults.late_ms_max",
+        );
+    }
+    let places = Places::new(&scenario.world);
+    for (number, cut) in faults.cut.iter().enumerate() {
+        let key = format!("faults.cut.{number}");
         check_window(&key, cut.from_s, cut.until_s, problems);
-        for (end, region) in [("from", &cut.from), ("to", &cut.to)] {
-            if !regions.contains(region) {
-                let known = regions.iter().map(String::as_str);
-                problems.add(format!("{key}.{end}"), unknown_region(region, "world.regions", known));
-            }
-        }
+        places.check(format!("{key}.from"), &cut.from, problems);
+        places.check(format!("{key}.to"), &cut.to, problems);
         if cut.from == cut.to {
             problems.add(
                 format!("{key}.to"),
-                format!("a cut lies between two regions, and {} is both", cut.to),
+                format!("a cut lies between two places, and {} is both", cut.to),
             );
+        }
+    }
+    for (number, crash) in faults.crash.iter().enumerate() {
+        check_crash(&format!("faults.crash.{number}"), crash, &places, problems);
+    }
+    for (number, pause) in faults.pause.iter().enumerate() {
+        let key = format!("faults.pause.{number}");
+        places.check(format!("{key}.place"), &pause.place, problems);
+        problems.seconds(format!("{key}.at_s"), pause.at_s);
+        problems.seconds(format!("{key}.for_s"), pause.for_s);
+    }
+    for (number, slow) in faults.slow.iter().enumerate() {
+        let key = format!("faults.slow.{number}");
+        places.check(format!("{key}.place"), &slow.place, problems);
+        check_window(&key, slow.from_s, Some(slow.until_s), problems);
+        problems.number(format!("{key}.factor"), slow.factor, 1.0, 10_000.0);
+    }
+    for (number, step) in faults.clock_step.iter().enumerate() {
+        let key = format!("faults.clock_step.{number}");
+        places.check(format!("{key}.place"), &step.place, problems);
+        problems.seconds(format!("{key}.at_s"), step.at_s);
+        problems.number(
+            format!("{key}.by_ms"),
+            step.by_ms,
+            -SECONDS_MAX * 1_000.0,
+            SECONDS_MAX * 1_000.0,
+        );
+    }
+    for (number, change) in faults.change.iter().enumerate() {
+        let key = format!("faults.change.{number}");
+        problems.seconds(format!("{key}.at_s"), change.at_s);
+        let nodes = [
+            ("node", Some(change.node)),
+            ("joins", change.joins),
+            ("leaves", change.leaves),
+        ];
+        for (end, node) in nodes {
+            if let Some(node) = node {
+                places.check(format!("{key}.{end}"), &Place::Node(node), problems);
+            }
+        }
+        if change.joins.is_none() && change.leaves.is_none() {
+            problems.add(&key, "nothing is changed: name a node that joins or one that leaves");
         }
     }
 }
 
-fn check_crashes(scenario: &Scenario, problems: &mut Problems) {
-    let regions = &scenario.world.regions;
-    for (place, crash) in scenario.faults.crash.iter().enumerate() {
-        let key = format!("faults.crash.{place}");
-        problems.seconds(format!("{key}.at_s"), crash.at_s);
-        if !regions.contains(&crash.region) {
-            let known = regions.iter().map(String::as_str);
-            problems.add(
-                format!("{key}.region"),
-                unknown_region(&crash.region, "world.regions", known),
-            );
+fn check_crash(key: &str, crash: &CrashConfig, places: &Places<'_>, problems: &mut Problems) {
+    places.check(format!("{key}.place"), &crash.place, problems);
+    problems.seconds(format!("{key}.at_s"), crash.at_s);
+    if let Some(after_s) = crash.restart_after_s {
+        problems.seconds(format!("{key}.restart_after_s"), after_s);
+    }
+    let triggers =
+        usize::from(crash.at_sync.is_some()) + usize::from(crash.at_send.is_some()) + usize::from(crash.resign);
+    if triggers > 1 {
+        problems.add(
+            key,
+            "a crash is at a sync, at a frame or after a resignation: name one of them",
+        );
+    }
+    if crash.at_sync == Some(0) || crash.at_send == Some(0) {
+        problems.add(key, "syncs and frames are counted from 1");
+    }
+}
+
+/// Which places there are for faults.
+struct Places<'a> {
+    regions: &'a [String],
+    nodes: usize,
+}
+
+impl<'a> Places<'a> {
+    fn new(world: &'a WorldConfig) -> Self {
+        Self {
+            regions: &world.regions,
+            nodes: world.node_count() as usize,
+        }
+    }
+
+    fn check(&self, key: String, place: &Place, problems: &mut Problems) {
+        match place {
+            Place::Region(region) if !self.regions.contains(region) => {
+                let known = self.regions.iter().map(String::as_str);
+                problems.add(key, unknown_region(region, "world.regions", known));
+            }
+            Place::Node(number) if *number == 0 || *number as usize > self.nodes => {
+                problems.add(
+                    key,
+                    format!("there is no node {number}: they are numbered from 1 to {}", self.nodes),
+                );
+            }
+            Place::Region(_) | Place::Node(_) => {}
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The `[workload]` block: what the clients do.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What the clients do during the load phase.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkloadConfig {
     /// Which transactions are run.
@@ -30,8 +30,19 @@ pub struct WorkloadConfig {
     pub bounded_age_ms: f64,
     /// How long a client waits for an answer, in milliseconds. Then the end of the call is unknown to it.
     pub deadline_ms: f64,
-    /// How long a client of a closed loop waits after a call that was refused or whose end is unknown, in milliseconds.
+    /// How long a client of a closed loop waits after a call that was refused or whose end is unknown, and between attempts to learn an
+    /// end, in milliseconds.
     pub retry_wait_ms: f64,
+    /// The share of transactions with an unknown end, 0 to 1, that their client submits again under the same id, to one node after the
+    /// other, until it gets an answer.
+    pub retry: f64,
+    /// The share of transactions with an unknown end, 0 to 1, that their client sends a `resolve` for, until it gets an answer.
+    pub resolve: f64,
+    /// The share of transactions with an unknown end, 0 to 1, whose status their client asks for, as long again as it had waited.
+    /// The three shares together are at most 1; the rest are left unknown.
+    pub status: f64,
+    /// The share of transactions, 0 to 1, that are submitted to two nodes at once under the same id.
+    pub double_submit: f64,
     /// How `counter` increments.
     pub counter: CounterMode,
     /// What every account holds at the start of `transfer`.
@@ -41,7 +52,7 @@ pub struct WorkloadConfig {
 }
 
 /// Which transactions are run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WorkloadKind {
     /// Move money between accounts; the total never changes.
@@ -58,7 +69,7 @@ pub enum WorkloadKind {
 }
 
 /// How `counter` increments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CounterMode {
     /// By a merge operator, which reads nothing.
@@ -68,7 +79,7 @@ pub enum CounterMode {
 }
 
 /// When a client sends.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Arrivals {
     /// A client sends its next call this long after the answer to the one before.
@@ -86,7 +97,7 @@ pub enum Arrivals {
 }
 
 /// Which keys are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Distribution {
     /// Every key alike.
@@ -125,6 +136,10 @@ impl Default for WorkloadConfig {
             bounded_age_ms: 1_000.0,
             deadline_ms: 10_000.0,
             retry_wait_ms: 20.0,
+            retry: 0.0,
+            resolve: 0.0,
+            status: 0.0,
+            double_submit: 0.0,
             counter: CounterMode::Merge,
             initial_balance: 1_000,
             operations_max: 4,

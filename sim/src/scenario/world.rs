@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use plimsoll::protocol::config::Profile;
-use serde::Deserialize;
+use plimsoll::protocol::invariants::Thoroughness;
+use serde::{Deserialize, Serialize};
 
 /// Where the nodes are and what they are made of.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorldConfig {
     /// The regions, by the names of the delay table. Each has clients.
@@ -46,6 +47,40 @@ pub struct WorldConfig {
     /// The nodes' own time constants.
     #[serde(default)]
     pub profile: ProfileConfig,
+    /// How closely the invariants of the protocol are watched.
+    #[serde(default)]
+    pub invariants: InvariantsConfig,
+}
+
+/// How closely the invariants of the protocol are watched, after every step of every node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InvariantsConfig {
+    /// What nodes take in, say, evaluate and answer.
+    #[default]
+    Cheap,
+    /// Also what they believe of every stream, and the content of all that they send: for sweeps, at some cost.
+    Full,
+}
+
+impl InvariantsConfig {
+    /// What the core calls it.
+    pub fn resolve(self) -> Thoroughness {
+        match self {
+            Self::Cheap => Thoroughness::Cheap,
+            Self::Full => Thoroughness::Full,
+        }
+    }
+}
+
+impl WorldConfig {
+    /// How many nodes there are.
+    pub fn node_count(&self) -> u32 {
+        match self.node.len() {
+            0 => (self.regions.len() * self.nodes_per_region.unwrap_or(1)) as u32,
+            count => count as u32,
+        }
+    }
 }
 
 fn default_drain_s() -> f64 {
@@ -53,15 +88,18 @@ fn default_drain_s() -> f64 {
 }
 
 /// One node.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodePlace {
     /// Its region.
     pub region: String,
+    /// It is no member of the first epoch, and is started when a change makes it join.
+    #[serde(default)]
+    pub is_spare: bool,
 }
 
 /// The tables of measured delays that come with the simulator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DelayTable {
     /// 19 regions of Amazon Web Services.
@@ -71,7 +109,7 @@ pub enum DelayTable {
 }
 
 /// What lies between the nodes.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
     /// The mean of what each frame takes longer than half a round trip, in milliseconds: exponentially distributed, so most
@@ -95,7 +133,7 @@ impl Default for NetworkConfig {
 }
 
 /// How wrong the nodes' wall clocks are.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClockConfig {
     /// No wall clock is ever further from true time than this, in milliseconds.
@@ -106,7 +144,7 @@ pub struct ClockConfig {
 }
 
 /// What work costs on a node. A node has one processor for the protocol and one for evaluation and reads.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CpuConfig {
     /// Microseconds for one frame in or out, apart from its bytes.
@@ -145,7 +183,7 @@ impl Default for CpuConfig {
 }
 
 /// What writing costs.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DiskConfig {
     /// Microseconds for one sync, apart from its bytes.
@@ -166,7 +204,7 @@ impl Default for DiskConfig {
 }
 
 /// The nodes' own time constants: one of the production profiles, and what differs from it.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProfileConfig {
     /// The profile to begin with.
@@ -196,7 +234,7 @@ pub struct ProfileConfig {
 }
 
 /// The production profiles.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProfileBase {
     /// For nodes within a data centre.

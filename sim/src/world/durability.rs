@@ -7,36 +7,27 @@ use std::collections::BTreeMap;
 use plimsoll::id::TransactionId;
 
 /// For every transaction the nodes whose disks have synced it.
+#[derive(Default)]
 pub(super) struct Durability {
-    node_count: usize,
     /// One bit for each node, by its place.
     held: BTreeMap<TransactionId, u64>,
 }
 
 impl Durability {
-    pub(super) fn new(node_count: usize) -> Self {
-        assert!(node_count <= 64, "one bit for each node");
-        Self {
-            node_count,
-            held: BTreeMap::new(),
-        }
-    }
-
     /// The disk of `node` has synced a record of the transaction.
+    ///
+    /// *Panics* beyond 64 nodes.
     pub(super) fn on_synced(&mut self, node: usize, id: TransactionId) {
         *self.held.entry(id).or_default() |= 1 << node;
     }
 
-    /// *Errors* with how many disks hold a transaction that is being answered, when they are no majority.
-    pub(super) fn check(&self, id: TransactionId) -> Result<(), String> {
+    /// *Errors* with how many disks hold a transaction that is being answered, when they are no majority of so many members.
+    pub(super) fn check(&self, id: TransactionId, members: usize) -> Result<(), String> {
         let disks = self.held.get(&id).map_or(0, |nodes| nodes.count_ones() as usize);
-        if 2 * disks > self.node_count {
+        if 2 * disks > members {
             return Ok(());
         }
-        Err(format!(
-            "answers {id} while {disks} of {} disks hold it",
-            self.node_count
-        ))
+        Err(format!("answers {id} while {disks} of {members} disks hold it"))
     }
 }
 
@@ -47,15 +38,16 @@ mod tests {
     #[test]
     fn an_answer_rests_on_a_majority_of_disks() {
         let id = TransactionId::from_u128(7);
-        let mut durability = Durability::new(3);
-        assert!(durability.check(id).is_err());
+        let mut durability = Durability::default();
+        assert!(durability.check(id, 3).is_err());
         durability.on_synced(1, id);
         durability.on_synced(1, id);
         assert_eq!(
-            durability.check(id),
+            durability.check(id, 3),
             Err(format!("answers {id} while 1 of 3 disks hold it"))
         );
         durability.on_synced(0, id);
-        assert_eq!(durability.check(id), Ok(()));
+        assert_eq!(durability.check(id, 3), Ok(()));
+        assert!(durability.check(id, 4).is_err());
     }
 }

@@ -21,8 +21,8 @@ pub(super) enum Event {
     Request { node: u16, slot: u32 },
     /// An answer arrives at a client.
     Response { slot: u32 },
-    /// A node stops for good.
-    Crash { node: u16 },
+    /// Something goes wrong with a machine, by its number in the world's plan.
+    Fault { number: u32 },
     /// Every node's watermark is looked at.
     Sample,
 }
@@ -44,8 +44,8 @@ pub enum EventKind {
     Request,
     /// An answer arrived at a client.
     Response,
-    /// A node stopped for good.
-    Crash,
+    /// Something went wrong with a machine.
+    Fault,
     /// Every node's watermark was looked at.
     Sample,
 }
@@ -60,7 +60,7 @@ impl EventKind {
         Self::ClientWake,
         Self::Request,
         Self::Response,
-        Self::Crash,
+        Self::Fault,
         Self::Sample,
     ];
 }

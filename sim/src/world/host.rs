@@ -4,16 +4,21 @@
 //! clock of the moment at which the processor comes to it: nothing else can change the node before. Effects leave, in
 //! order, as their cost is worked off. A batch and the reads share the executor's processor.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
+use plimsoll::client;
+use plimsoll::executor::Known;
 use plimsoll::id::{NodeId, RequestId, TransactionId};
 use plimsoll::protocol::config::{Membership, NodeConfig};
+use plimsoll::protocol::invariants::Violation;
 use plimsoll::protocol::node::Node;
-use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, Recovered, Reply, SyncMark};
+use plimsoll::protocol::{Batch, Change, Effect, Evaluated, Input, LogEntry, Query, Recovered, Reply, SyncMark};
 use plimsoll::time::{Hlc, Timestamp};
-use plimsoll::transaction::{Settlement, Transaction};
+use plimsoll::transaction::{Abort, Outcome, Settlement, Transaction};
 
 use super::event::{Event, content_of};
+use super::faults::Trigger;
 use super::outcome::{Breach, NodeSummary, Rule};
 use super::outside::Outside;
 use super::replica::Replica;
@@ -21,6 +26,10 @@ use crate::check::{EvaluatedTransaction, ReplicaTrace, WatermarkSample};
 use crate::clock::Clock;
 use crate::cost::{Cpu, Disk, bytes_ns};
 use crate::port::{ClientRequest, ClientResponse, RequestBody, ResponseBody};
+use crate::scenario::SlowPart;
+
+/// How much timestamp time lies between two checkpoints.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// A machine with at most one running node.
 pub(super) struct Host<R> {
@@ -39,6 +48,12 @@ pub(super) struct Host<R> {
     log: Vec<LogEntry>,
     /// What a crash has left of the replica, while no node runs.
     left: Option<Left<R>>,
+    /// The crash that waits for its moment, and how much later the node starts again.
+    armed: Option<(Trigger, Option<u64>)>,
+    /// Whether the replica is made durable from time to time; else it cannot be lost.
+    flushes: bool,
+    /// Until when the process stands still.
+    paused_until_us: u64,
     breaches: Vec<Breach>,
 }
 
@@ -61,6 +76,10 @@ struct Running<R> {
     /// What was written under marks which have not come back.
     unsynced: VecDeque<(SyncMark, Vec<LogEntry>)>,
     requests: u64,
+    /// The mark after which the checkpoint that is being written is durable.
+    flushing: Option<SyncMark>,
+    /// The requests that are changes of the members.
+    changes: BTreeSet<RequestId>,
     evaluated: Vec<EvaluatedTransaction>,
     /// The watermark and the evaluated bound after the last step.
     bounds: (Hlc, Hlc),
@@ -77,6 +96,14 @@ struct Call {
 }
 
 impl<R: Replica> Running<R> {
+    /// What a crash leaves.
+    fn left(self) -> Left<R> {
+        let replica = self.replica.crashed();
+        let mut evaluated = self.evaluated;
+        evaluated.retain(|transaction| transaction.timestamp.hlc <= replica.durable());
+        Left { replica, evaluated }
+    }
+
     fn new(node: Node, replica: R, evaluated: Vec<EvaluatedTransaction>) -> Self {
         Self {
             bounds: (node.watermark(), node.evaluated()),
@@ -87,6 +114,8 @@ impl<R: Replica> Running<R> {
             calls: BTreeMap::new(),
             unsynced: VecDeque::new(),
             requests: 0,
+            flushing: None,
+            changes: BTreeSet::new(),
             evaluated,
             effects: Vec::new(),
         }
@@ -115,8 +144,16 @@ impl<R: Replica> Host<R> {
         clock: Clock,
         disk: Disk,
         replica: R,
+        flushes: bool,
     ) -> Self {
+        let is_spare = !genesis.is_member(config.id);
         let node = Node::new(config.clone(), genesis.clone(), Hlc::ZERO);
+        let running = Running::new(node, replica, Vec::new());
+        let (running, left) = match is_spare {
+            // An empty disk, until it is to join.
+            true => (None, Some(running.left())),
+            false => (Some(running), None),
+        };
         Self {
             place,
             id: config.id,
@@ -125,11 +162,14 @@ impl<R: Replica> Host<R> {
             executor: Cpu::default(),
             disk,
             incarnation: 0,
-            running: Some(Running::new(node, replica, Vec::new())),
+            running,
             config,
             genesis,
             log: Vec::new(),
-            left: None,
+            left,
+            armed: None,
+            flushes,
+            paused_until_us: 0,
             breaches: Vec::new(),
         }
     }
@@ -141,16 +181,98 @@ impl<R: Replica> Host<R> {
 
     /// The node stops. What it held in memory is gone, and so is what its disk has not synced; the syncs and evaluations on their
     /// way to it are void.
-    pub(super) fn crash(&mut self) {
+    ///
+    /// *Gives* whether it did: not where none runs.
+    pub(super) fn crash(&mut self, time_us: u64, outside: &mut Outside) -> bool {
         let Some(running) = self.running.take() else {
-            return;
+            return false;
         };
-        let replica = running.replica.crashed();
-        let mut evaluated = running.evaluated;
-        evaluated.retain(|transaction| transaction.timestamp.hlc <= replica.durable());
-        self.left = Some(Left { replica, evaluated });
+        self.armed = None;
+        self.paused_until_us = 0;
+        self.protocol.crash(time_us);
+        self.executor.crash(time_us);
+        if running.node.membership().is_coordinator(self.id) {
+            outside.losses_us.push(time_us);
+        }
+        outside.watcher.on_crash(self.id);
+        self.left = Some(running.left());
         self.disk.crash();
         self.incarnation += 1;
+        true
+    }
+
+    /// The node will crash at that moment.
+    pub(super) fn arm(&mut self, trigger: Trigger, restart_after_us: Option<u64>) {
+        if self.running.is_some() {
+            self.armed = Some((trigger, restart_after_us));
+        }
+    }
+
+    /// Something has happened for which a crash may wait. *Gives* whether the node has crashed because of it.
+    fn trip(&mut self, time_us: u64, what: fn(&mut Trigger) -> bool, outside: &mut Outside) -> bool {
+        let Some((trigger, restart_after_us)) = self.armed.as_mut() else {
+            return false;
+        };
+        let (is_due, name, restart_after_us) = (what(trigger), trigger.name(), *restart_after_us);
+        let is_tripped = is_due && self.crash(time_us, outside);
+        if is_tripped {
+            *outside.faults.entry(name).or_default() += 1;
+            outside.fallen.push((self.place, restart_after_us));
+        }
+        is_tripped
+    }
+
+    /// The process stands still until then. *Gives* whether there is one.
+    pub(super) fn pause(&mut self, until_us: u64) -> bool {
+        self.protocol.pause(until_us);
+        self.executor.pause(until_us);
+        self.paused_until_us = self.paused_until_us.max(until_us);
+        self.running.is_some()
+    }
+
+    /// Whether a process runs and does not stand still.
+    pub(super) fn is_up(&self, time_us: u64) -> bool {
+        self.running.is_some() && self.paused_until_us <= time_us
+    }
+
+    /// A part of the machine takes so many times as long from now on.
+    pub(super) fn slow(&mut self, part: SlowPart, factor: f64) {
+        match part {
+            SlowPart::Disk => self.disk.slow(factor),
+            SlowPart::Cpu => {
+                self.protocol.slow(factor);
+                self.executor.slow(factor);
+            }
+            SlowPart::Link => {}
+        }
+    }
+
+    /// The wall clock is set. *Gives* how far it is off now, in nanoseconds.
+    pub(super) fn set_clock(&mut self, time_us: u64, by_ns: i64) -> i64 {
+        self.clock.set(by_ns);
+        self.clock.offset_ns_at(time_us)
+    }
+
+    /// The members are to be changed. *Gives* whether a node runs that can be asked.
+    pub(super) fn change(&mut self, time_us: u64, change: Change, outside: &mut Outside) -> bool {
+        let Some(running) = &mut self.running else {
+            return false;
+        };
+        running.requests += 1;
+        let request = RequestId(running.requests);
+        running.changes.insert(request);
+        self.step(time_us, outside.prices.call, Input::Change { request, change }, outside);
+        true
+    }
+
+    /// The node is to resign.
+    pub(super) fn resign(&mut self, time_us: u64, outside: &mut Outside) {
+        self.step(time_us, 0, Input::Resign, outside);
+    }
+
+    /// The number of the epoch that the node is in; absent if none runs.
+    pub(super) fn epoch(&self) -> Option<u64> {
+        Some(self.running.as_ref()?.node.membership().epoch.number())
     }
 
     /// The node starts again with what a crash has left. *Gives* whether it did: not where one runs.
@@ -167,6 +289,7 @@ impl<R: Replica> Host<R> {
             replica.durable(),
             now,
         );
+        outside.watcher.on_restart(&node);
         self.running = Some(Running::new(node, replica, evaluated));
         self.start(time_us, outside);
         true
@@ -218,13 +341,27 @@ impl<R: Replica> Host<R> {
 
     /// The disk has finished a sync. *Gives* the mark.
     pub(super) fn on_synced(&mut self, time_us: u64, outside: &mut Outside) -> u64 {
+        let is_last = |trigger: &mut Trigger| match trigger {
+            Trigger::AtSync(syncs) => {
+                *syncs -= 1;
+                *syncs == 0
+            }
+            _ => false,
+        };
+        if self.trip(time_us, is_last, outside) {
+            return 0;
+        }
         let (mark, next_us) = self.disk.on_synced(time_us);
         if let Some(running) = &mut self.running {
             while let Some((_, entries)) = running.unsynced.pop_front_if(|(unsynced, _)| *unsynced <= mark) {
                 for id in ids(&entries) {
                     outside.durability.on_synced(self.place, id);
                 }
+                outside.watcher.on_durable(self.id, &entries);
                 self.log.extend(entries);
+            }
+            if running.flushing.take_if(|flushing| *flushing <= mark).is_some() {
+                running.replica.end_flush();
             }
         }
         self.expect_sync(next_us, outside);
@@ -260,6 +397,11 @@ impl<R: Replica> Host<R> {
                     return;
                 }
             },
+            RequestBody::Resolve { id, target } => Input::Submit {
+                request,
+                transaction: client::resolve(id, target),
+            },
+            RequestBody::Status { id } => return self.tell_status(time_us, id, (client, call), outside),
             RequestBody::Read { mode, query } => {
                 let mode = outside.planted.map_or(mode, |planted| planted.read_mode(mode));
                 Input::Read { request, mode, query }
@@ -288,6 +430,26 @@ impl<R: Replica> Host<R> {
         self.step(time_us, outside.prices.call, input, outside);
     }
 
+    /// Answers at once what the replica knows of a transaction. *Given* whose call it is.
+    fn tell_status(&mut self, time_us: u64, id: TransactionId, caller: (usize, u64), outside: &mut Outside) {
+        let Some(running) = &self.running else {
+            return;
+        };
+        let status = running.replica.status(id);
+        // One that was cancelled may have no record anywhere.
+        if let Known::Settled { outcome, .. } = &status.known
+            && !matches!(outcome, Outcome::Aborted(Abort::Cancelled { .. }))
+            && let Err(what) = outside.durability.check(id, self.members())
+        {
+            self.breach(Rule::Durability, what);
+        }
+        self.protocol.begin(time_us);
+        let at_us = self.protocol.work(outside.prices.call);
+        let (client, call) = caller;
+        let body = ResponseBody::Status(status);
+        outside.respond(at_us, client, ClientResponse { call, body });
+    }
+
     /// Steps the node with an input that is there at `time_us`, and carries out what it wants.
     fn step(&mut self, time_us: u64, cost_ns: u64, input: Input, outside: &mut Outside) {
         let begin_us = self.protocol.begin(time_us);
@@ -295,7 +457,9 @@ impl<R: Replica> Host<R> {
             return;
         };
         let mut effects = std::mem::take(&mut running.effects);
+        outside.watcher.on_input(self.id, &input);
         running.node.step(self.clock.now(begin_us), input, &mut effects);
+        outside.watcher.on_step(&running.node, &effects);
         let bounds = (running.node.watermark(), running.node.evaluated());
         let wake_us = running.node.wake_at().0;
         let before = std::mem::replace(&mut running.bounds, bounds);
@@ -307,9 +471,16 @@ impl<R: Replica> Host<R> {
                 what: format!("I-12: watermark and evaluated bound went from {before:?} to {bounds:?}"),
             });
         }
+        if outside.watcher.has_found() {
+            self.note_violations(begin_us, outside);
+        }
         self.protocol.work(cost_ns);
         for effect in effects.drain(..) {
             self.carry_out(effect, outside);
+            if self.running.is_none() {
+                // It has crashed in the middle.
+                break;
+            }
         }
         if let Some(running) = &mut self.running {
             running.effects = effects;
@@ -326,6 +497,17 @@ impl<R: Replica> Host<R> {
                     self.breach(Rule::Conduct, format!("sends to {to}, who is not in this world"));
                     return;
                 };
+                let is_last = |trigger: &mut Trigger| match trigger {
+                    Trigger::AtSend(frames) => {
+                        *frames -= 1;
+                        *frames == 0
+                    }
+                    _ => false,
+                };
+                let now_us = self.protocol.work(0);
+                if self.trip(now_us, is_last, outside) {
+                    return;
+                }
                 let packet = outside.encode(self.id, messages);
                 let cost_ns = outside.prices.frame + bytes_ns(packet.bytes.len(), outside.prices.kib);
                 let at_us = self.protocol.work(cost_ns);
@@ -342,22 +524,47 @@ impl<R: Replica> Host<R> {
             }
             Effect::Evaluate(batch) => self.evaluate(batch, outside),
             Effect::Read { request, at, query } => self.read(request, at, &query, outside),
+            Effect::Reply { request, reply } if self.is_change(request) => {
+                let kind = match reply {
+                    Reply::Changed { .. } => "membership-change",
+                    _ => "membership-change-refused",
+                };
+                *outside.faults.entry(kind).or_default() += 1;
+            }
             Effect::Reply { request, reply } => {
                 if let Reply::Settled(settlement) = &reply
-                    && let Err(what) = outside.durability.check(settlement.id)
+                    && let Err(what) = outside.durability.check(settlement.id, self.members())
                 {
                     self.breach(Rule::Durability, what);
                 }
                 let body = match reply {
                     Reply::Settled(settlement) => ResponseBody::Settled(settlement),
                     Reply::Refused(refusal) => ResponseBody::Refused(refusal.to_string()),
+                    Reply::Changed { epoch } => {
+                        ResponseBody::Unknown(format!("members were changed in {epoch}, and nobody here had asked"))
+                    }
                     Reply::Unknown(doubt) => ResponseBody::Unknown(doubt.to_string()),
                 };
                 let at_us = self.protocol.work(0);
                 self.answer(at_us, request, body, outside);
             }
-            Effect::Resigned | Effect::Quarantine(_) => {}
+            Effect::Resigned => {
+                let now_us = self.protocol.work(0);
+                self.trip(now_us, |trigger| *trigger == Trigger::Resigned, outside);
+            }
+            Effect::Quarantine(_) => {}
         }
+    }
+
+    /// How many members there are, as far as the node knows; the first ones while none runs.
+    fn members(&self) -> usize {
+        let membership = self.running.as_ref().map(|running| running.node.membership());
+        membership.unwrap_or(&self.genesis).members.len()
+    }
+
+    fn is_change(&mut self, request: RequestId) -> bool {
+        let running = self.running.as_mut();
+        running.is_some_and(|running| running.changes.remove(&request))
     }
 
     fn evaluate(&mut self, mut batch: Batch, outside: &mut Outside) {
@@ -374,7 +581,14 @@ impl<R: Replica> Host<R> {
             planted.reorder(self.place, &mut batch);
         }
         let mut evaluated = running.replica.evaluate(&batch);
-        evaluated.flushed = running.replica.durable();
+        if self.flushes {
+            evaluated.flushed = running.replica.durable();
+            if running.flushing.is_none() && running.replica.evaluated() > evaluated.flushed.plus(FLUSH_EVERY) {
+                running.replica.begin_flush();
+                // The log entries of what is flushed become durable first.
+                running.flushing = Some(running.unsynced.back().map_or(SyncMark(0), |(mark, _)| *mark));
+            }
+        }
         running
             .evaluated
             .extend(evaluated.settlements.iter().map(|settlement| EvaluatedTransaction {
@@ -434,6 +648,17 @@ impl<R: Replica> Host<R> {
             let (node, incarnation) = (self.place as u16, self.incarnation);
             outside.queue.push(synced_us, Event::Synced { node, incarnation });
         }
+    }
+
+    fn note_violations(&mut self, time_us: u64, outside: &mut Outside) {
+        let found = outside.watcher.take_violations().into_iter();
+        self.breaches
+            .extend(found.map(|Violation { invariant, node, what }| Breach {
+                time_us,
+                node,
+                rule: Rule::Invariant,
+                what: format!("{invariant}: {what}"),
+            }));
     }
 
     fn breach(&mut self, rule: Rule, what: String) {

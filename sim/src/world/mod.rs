@@ -5,11 +5,11 @@
 //! virtual time, one seed: the same scenario, seed and code give the same trace hash in every process.
 //!
 //! It judges nothing but what it must see with its own eyes (a request answered twice, a bound that goes back): judging is
-//! the checkers' part. Nodes are not yet crashed and restarted, but what is on its way to a node carries the incarnation
-//! that it was meant for.
+//! the checkers' part. Syncs, wakes and evaluations on their way to a node carry the incarnation that they were meant for; frames do not.
 
 mod durability;
 mod event;
+mod faults;
 mod host;
 mod outcome;
 mod outside;
@@ -30,6 +30,7 @@ pub use outcome::{Breach, Ending, MessageCounts, NodeSummary, Progress, Rule, Ru
 pub use replica::{MemoryReplica, Replica};
 
 use event::{Event, Trace, content_of};
+use faults::{Fault, Trigger};
 use host::Host;
 use outside::Outside;
 
@@ -38,7 +39,7 @@ use crate::clock::Clock;
 use crate::cost::{Disk, us};
 use crate::port::{Action, ClientResponse, Clients, ResponseBody};
 use crate::random::Seed;
-use crate::scenario::{Problem, Scenario};
+use crate::scenario::{Problem, Scenario, SlowPart};
 
 /// Events between two reports of progress.
 const PROGRESS_EVENTS: u64 = 1 << 16;
@@ -55,8 +56,10 @@ pub struct World<C, R> {
     trace: Trace,
     watermarks: Vec<WatermarkSample>,
     answers: u64,
-    /// The nodes that will stop, and when.
-    crashes: Vec<(u16, u64)>,
+    /// What will go wrong with machines, and when, in microseconds.
+    plan: Vec<(u64, Fault)>,
+    /// How many members the first epoch has.
+    members: usize,
     load_us: u64,
     limit_us: u64,
     phase: Phase,
@@ -88,13 +91,16 @@ impl<C: Clients, R: Replica> World<C, R> {
         mut replica: impl FnMut(usize) -> R,
     ) -> Result<Self, Vec<Problem>> {
         let topology = scenario.check()?;
-        let outside = Outside::new(scenario, topology, seed);
+        let is_spare = |node: &usize| scenario.world.node.get(*node).is_some_and(|node| node.is_spare);
+        let first = (0..topology.node_count()).filter(|node| !is_spare(node));
+        let first: Vec<_> = first.map(|node| topology.id_of(node)).collect();
+        let membership = Membership::new(Epoch::FIRST, first.clone(), first)
+            .expect("a checked scenario has 1 to the most nodes, each once");
+        let outside = Outside::new(scenario, topology, &membership, seed);
         let topology = &outside.topology;
-        let all = || (0..topology.node_count()).map(|node| topology.id_of(node));
-        let membership =
-            Membership::new(Epoch::FIRST, all(), all()).expect("a checked scenario has 1 to the most nodes, each once");
         let mut clocks = seed.stream("clock");
         let mut seeds = seed.stream("node.seed");
+        let flushes = scenario.faults.restarts();
         let start = |place: usize| {
             let config = NodeConfig {
                 id: topology.id_of(place),
@@ -109,15 +115,11 @@ impl<C: Clients, R: Replica> World<C, R> {
                 Clock::new(&scenario.world.clock, &mut clocks),
                 Disk::new(&scenario.world.disk),
                 replica(place),
+                flushes,
             )
         };
         let hosts = (0..topology.node_count()).map(start).collect();
-        let mut crashes = Vec::new();
-        for crash in &scenario.faults.crash {
-            let of_region = |node: &usize| topology.regions()[topology.region_of(*node)] == crash.region;
-            let nodes = (0..topology.node_count()).filter(of_region);
-            crashes.extend(nodes.map(|node| (node as u16, us(crash.at_s * 1e3))));
-        }
+        let plan = faults::plan(scenario, topology);
         let load_us = us(scenario.world.load_s * 1e3);
         Ok(Self {
             hosts,
@@ -127,7 +129,8 @@ impl<C: Clients, R: Replica> World<C, R> {
             trace: Trace::new(),
             watermarks: Vec::new(),
             answers: 0,
-            crashes,
+            plan,
+            members: membership.members.len(),
             load_us,
             limit_us: load_us + us(scenario.world.drain_s * 1e3),
             phase: Phase::Load,
@@ -144,8 +147,9 @@ impl<C: Clients, R: Replica> World<C, R> {
             host.start(0, &mut self.outside);
         }
         self.outside.queue.push(SAMPLE_US, Event::Sample);
-        for (node, at_us) in std::mem::take(&mut self.crashes) {
-            self.outside.queue.push(at_us, Event::Crash { node });
+        for (number, (at_us, _)) in self.plan.iter().enumerate() {
+            let number = number as u32;
+            self.outside.queue.push(*at_us, Event::Fault { number });
         }
         self.clients.start(&mut self.actions);
         self.act(0);
@@ -171,6 +175,9 @@ impl<C: Clients, R: Replica> World<C, R> {
             );
             last_us = time_us;
             self.on_event(time_us, event);
+            if !self.outside.fallen.is_empty() {
+                self.pick_up(time_us);
+            }
             if self.trace.total().is_multiple_of(PROGRESS_EVENTS) {
                 on_progress(self.progress(time_us));
             }
@@ -232,15 +239,87 @@ impl<C: Clients, R: Replica> World<C, R> {
                 self.act(time_us);
                 self.look_for_the_end();
             }
-            Event::Crash { node } => {
-                self.note(time_us, EventKind::Crash, node.into(), 0);
-                self.hosts[usize::from(node)].crash();
+            Event::Fault { number } => {
+                self.note(time_us, EventKind::Fault, number, 0);
+                self.on_fault(time_us, self.plan[number as usize].1);
             }
             Event::Sample => {
                 self.note(time_us, EventKind::Sample, 0, 0);
                 let samples = self.hosts.iter().filter_map(|host| host.sample(time_us));
                 self.watermarks.extend(samples);
                 self.outside.queue.push(time_us + SAMPLE_US, Event::Sample);
+            }
+        }
+    }
+
+    fn on_fault(&mut self, time_us: u64, fault: Fault) {
+        const CLOCK_LIMIT_NS: u64 = 500_000_000;
+        let count = |outside: &mut Outside, kind| *outside.faults.entry(kind).or_default() += 1;
+        let outside = &mut self.outside;
+        match fault {
+            Fault::Crash {
+                node,
+                trigger: Trigger::Now,
+                restart_after_us,
+            } => {
+                if self.hosts[node].crash(time_us, outside) {
+                    count(outside, Trigger::Now.name());
+                    outside.fallen.push((node, restart_after_us));
+                }
+            }
+            Fault::Crash {
+                node,
+                trigger,
+                restart_after_us,
+            } => {
+                self.hosts[node].arm(trigger, restart_after_us);
+                if trigger == Trigger::Resigned {
+                    self.hosts[node].resign(time_us, outside);
+                }
+            }
+            Fault::Restart { node } => {
+                if self.hosts[node].restart(time_us, outside) {
+                    count(outside, "restart");
+                }
+            }
+            Fault::Pause { node, for_us } => {
+                if self.hosts[node].pause(time_us + for_us) {
+                    count(outside, "pause");
+                }
+            }
+            Fault::Slow { node, part, factor } => {
+                self.hosts[node].slow(part, factor);
+                if factor > 1.0 {
+                    let is_disk = part == SlowPart::Disk;
+                    count(outside, if is_disk { "slow-disk" } else { "slow-cpu" });
+                }
+            }
+            Fault::ClockStep { node, by_ns } => {
+                let off_ns = self.hosts[node].set_clock(time_us, by_ns);
+                let is_beyond = off_ns.unsigned_abs() > CLOCK_LIMIT_NS;
+                count(outside, if is_beyond { "clock-beyond-limit" } else { "clock-step" });
+            }
+            Fault::Change { node, change } => {
+                if self.hosts[node].change(time_us, change, outside) {
+                    count(outside, "membership-change-asked");
+                }
+            }
+        }
+        let up = self.hosts.iter().filter(|host| host.is_up(time_us)).count();
+        if 2 * up <= self.members {
+            count(&mut self.outside, "majority-gone");
+        }
+        self.look_for_the_end();
+    }
+
+    /// Nodes that have crashed by a trigger of their own start again when they should.
+    fn pick_up(&mut self, time_us: u64) {
+        for (node, restart_after_us) in std::mem::take(&mut self.outside.fallen) {
+            if let Some(after_us) = restart_after_us {
+                let number = self.plan.len() as u32;
+                let at_us = time_us + after_us;
+                self.plan.push((at_us, Fault::Restart { node }));
+                self.outside.queue.push(at_us, Event::Fault { number });
             }
         }
     }
@@ -303,6 +382,7 @@ impl<C: Clients, R: Replica> World<C, R> {
                 awaited: self.awaited(),
             },
         };
+        let epoch = self.hosts.iter().filter_map(Host::epoch).max().unwrap_or(1);
         let mut nodes = Vec::new();
         let mut replicas = Vec::new();
         let mut breaches = Vec::new();
@@ -318,6 +398,10 @@ impl<C: Clients, R: Replica> World<C, R> {
             events: self.trace.total(),
             event_counts: self.trace.counts().to_vec(),
             network: self.outside.network.counts(),
+            cut_frames: self.outside.network.cut_frames().to_vec(),
+            faults: self.outside.faults,
+            epoch_changes: epoch - Epoch::FIRST.number(),
+            losses_us: self.outside.losses_us,
             messages: self.outside.messages,
             nodes,
             watermarks: self.watermarks,
@@ -362,6 +446,7 @@ fn content_of_response(response: &ClientResponse) -> u64 {
             });
             content_of(&(response.call, at, versions))
         }
+        ResponseBody::Status(status) => content_of(&(response.call, "status", status)),
         ResponseBody::Refused(why) => content_of(&(response.call, "refused", why)),
         ResponseBody::Unknown(why) => content_of(&(response.call, "unknown", why)),
     }

@@ -1,5 +1,7 @@
 //! What a run gives: counts, samples, replica traces, and how it ended.
 
+use std::collections::BTreeMap;
+
 use plimsoll::id::NodeId;
 use plimsoll::protocol::Divergence;
 use plimsoll::protocol::node::Counters;
@@ -20,6 +22,14 @@ pub struct Run {
     pub event_counts: Vec<(EventKind, u64)>,
     /// What happened to the frames.
     pub network: NetworkCounts,
+    /// For each cut of the scenario the frames lost by it.
+    pub cut_frames: Vec<u64>,
+    /// How often each kind of fault has happened to a machine.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// How many epochs were begun after the first.
+    pub epoch_changes: u64,
+    /// When a node crashed that coordinated, in virtual microseconds.
+    pub losses_us: Vec<u64>,
     /// What was in them.
     pub messages: MessageCounts,
     /// What each node did, by its place.
@@ -76,6 +86,8 @@ pub enum Rule {
     Durability,
     /// A node keeps to its driver's contract, and its bounds never go back.
     Conduct,
+    /// The invariants of the protocol, as an observer of all nodes sees them.
+    Invariant,
 }
 
 /// What was in the frames that were sent.

@@ -1,11 +1,14 @@
 //! What all nodes and clients share: the queue, the network, what is on its way, and what was counted.
 
 use plimsoll::id::{ClusterId, NodeId};
+use plimsoll::protocol::config::Membership;
 use plimsoll::protocol::frame::Frame;
+use plimsoll::protocol::invariants::Watcher;
 use plimsoll::protocol::message::Message;
 
 use super::durability::Durability;
 use super::event::Event;
+use super::faults::FaultCounts;
 use super::outcome::MessageCounts;
 use crate::cost::{ns, us};
 use crate::network::Network;
@@ -28,7 +31,15 @@ pub(super) struct Outside {
     /// Answers on their way, with the client.
     pub(super) responses: Slab<(usize, ClientResponse)>,
     pub(super) durability: Durability,
+    /// Sees the inside of every node.
+    pub(super) watcher: Watcher,
     pub(super) planted: Option<Planted>,
+    /// How often each kind of fault has happened to a machine.
+    pub(super) faults: FaultCounts,
+    /// Nodes that have crashed by a trigger of their own, and how much later they start again.
+    pub(super) fallen: Vec<(usize, Option<u64>)>,
+    /// When a coordinator of the epoch was lost, in microseconds.
+    pub(super) losses_us: Vec<u64>,
     client_delay_us: u64,
     /// Buffers of packets that have arrived, to be filled again.
     buffers: Vec<Vec<u8>>,
@@ -52,12 +63,13 @@ pub(super) struct Prices {
 }
 
 impl Outside {
-    pub(super) fn new(scenario: &Scenario, topology: Topology, seed: Seed) -> Self {
+    pub(super) fn new(scenario: &Scenario, topology: Topology, genesis: &Membership, seed: Seed) -> Self {
         let cpu = &scenario.world.cpu;
         let mut cluster = seed.stream("cluster");
         Self {
             network: Network::new(scenario, &topology, seed),
-            durability: Durability::new(topology.node_count()),
+            durability: Durability::default(),
+            watcher: Watcher::new(genesis, scenario.world.invariants.resolve()),
             planted: scenario.faults.planted,
             topology,
             cluster: ClusterId::new(u128::from(cluster.bits()) << u64::BITS | u128::from(cluster.bits())),
@@ -74,6 +86,9 @@ impl Outside {
             packets: Slab::default(),
             requests: Slab::default(),
             responses: Slab::default(),
+            faults: FaultCounts::new(),
+            fallen: Vec::new(),
+            losses_us: Vec::new(),
             client_delay_us: us(scenario.world.network.client_delay_ms),
             buffers: Vec::new(),
         }
@@ -118,14 +133,14 @@ impl Outside {
     pub(super) fn send(&mut self, at_us: u64, from: usize, to: usize, packet: Packet) {
         let arrival = self.network.send(at_us, from, to, packet.bytes.len());
         let node = to as u16;
-        if let Some(second_us) = arrival.second_us {
+        for again_us in [arrival.second_us, arrival.late_us].into_iter().flatten() {
             let mut bytes = self.buffers.pop().unwrap_or_default();
             bytes.extend_from_slice(&packet.bytes);
             let slot = self.packets.insert(Packet {
                 from: packet.from,
                 bytes,
             });
-            self.queue.push(second_us, Event::Frame { node, slot });
+            self.queue.push(again_us, Event::Frame { node, slot });
         }
         match arrival.first_us {
             Some(first_us) => {

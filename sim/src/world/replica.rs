@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use plimsoll::client::admit;
-use plimsoll::executor::SerialExecutor;
+use plimsoll::executor::Checkpoint;
+use plimsoll::executor::{SerialExecutor, Status};
 use plimsoll::id::TransactionId;
 use plimsoll::key::Value;
 use plimsoll::protocol::{Batch, Evaluated, Query};
-use plimsoll::store::MemoryVersions;
+use plimsoll::store::{MemoryVersions, Versions};
 use plimsoll::thunk::Registry;
 use plimsoll::time::Hlc;
 use plimsoll::transaction::{Outcome, ThunkId, Transaction};
@@ -36,12 +37,24 @@ pub trait Replica {
     /// What `transaction` would come to over the snapshot at `at`; nothing is kept of it. Absent if that cannot be said.
     fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Option<Outcome>;
 
+    /// Everything at or below is evaluated.
+    fn evaluated(&self) -> Hlc;
+
     /// Everything at or below would survive a crash.
     fn durable(&self) -> Hlc;
+
+    /// Begins to write what is evaluated.
+    fn begin_flush(&mut self);
+
+    /// What was being written is durable.
+    fn end_flush(&mut self);
 
     /// What a crash leaves of it.
     #[must_use]
     fn crashed(self) -> Self;
+
+    /// What is known of a transaction.
+    fn status(&self, id: TransactionId) -> Status;
 
     /// The latest version of every key.
     fn state(&self) -> Vec<FinalEntry>;
@@ -50,6 +63,9 @@ pub trait Replica {
 /// The production executor over versions in memory.
 pub struct MemoryReplica {
     registry: Arc<Registry>,
+    /// What would survive a crash.
+    durable: Option<Checkpoint>,
+    flushing: Option<Checkpoint>,
     executor: SerialExecutor<MemoryVersions>,
 }
 
@@ -58,6 +74,8 @@ impl MemoryReplica {
     pub fn new(registry: Arc<Registry>) -> Self {
         Self {
             executor: SerialExecutor::new(Arc::clone(&registry), MemoryVersions::default()),
+            durable: None,
+            flushing: None,
             registry,
         }
     }
@@ -80,12 +98,33 @@ impl Replica for MemoryReplica {
         Some(self.executor.dry_run(transaction, at).ok()?.ok()?.outcome)
     }
 
+    fn evaluated(&self) -> Hlc {
+        self.executor.versions().evaluated()
+    }
+
     fn durable(&self) -> Hlc {
-        Hlc::ZERO
+        self.durable.as_ref().map_or(Hlc::ZERO, Checkpoint::bound)
+    }
+
+    fn begin_flush(&mut self) {
+        self.flushing = Some(self.executor.checkpoint());
+    }
+
+    fn end_flush(&mut self) {
+        self.durable = self.flushing.take();
     }
 
     fn crashed(self) -> Self {
-        Self::new(self.registry)
+        let mut left = Self::new(self.registry);
+        if let Some(durable) = self.durable {
+            left.executor = SerialExecutor::restore(Arc::clone(&left.registry), durable.clone());
+            left.durable = Some(durable);
+        }
+        left
+    }
+
+    fn status(&self, id: TransactionId) -> Status {
+        self.executor.status(id)
     }
 
     fn state(&self) -> Vec<FinalEntry> {

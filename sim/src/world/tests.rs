@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use plimsoll::client::arguments;
+use plimsoll::executor::Status;
 use plimsoll::id::TransactionId;
 use plimsoll::key::{Key, Value};
 use plimsoll::protocol::{Batch, Evaluated, Query, ReadMode};
@@ -71,6 +72,18 @@ impl Replica for Faulty {
         self.replica.dry_run(transaction, at)
     }
 
+    fn evaluated(&self) -> Hlc {
+        self.replica.evaluated()
+    }
+
+    fn begin_flush(&mut self) {
+        self.replica.begin_flush();
+    }
+
+    fn end_flush(&mut self) {
+        self.replica.end_flush();
+    }
+
     fn durable(&self) -> Hlc {
         self.replica.durable()
     }
@@ -80,6 +93,10 @@ impl Replica for Faulty {
             replica: self.replica.crashed(),
             ..self
         }
+    }
+
+    fn status(&self, id: TransactionId) -> Status {
+        self.replica.status(id)
     }
 
     fn state(&self) -> Vec<FinalEntry> {
@@ -195,6 +212,7 @@ impl Clients for Writers {
                 );
                 self.strict_reads += 1;
             }
+            ResponseBody::Status(status) => unreachable!("nobody asked, but {status:?} came"),
             ResponseBody::Refused(why) => {
                 self.last_ids[client] = None;
                 self.refusals.push(why);

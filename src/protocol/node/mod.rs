@@ -10,12 +10,13 @@
 mod counters;
 mod epochs;
 mod fingerprint;
+mod inspection;
 mod period;
+mod requests;
 mod succession;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use counters::Counters;
@@ -29,19 +30,19 @@ use super::decree::Decree;
 use super::evaluation::Evaluation;
 use super::message::{Append, Message};
 use super::pacing::Pacing;
-use super::read::{Reads, Snapshot};
+use super::read::Reads;
 use super::reconfiguration::Reconfiguration;
 use super::stream::Stream;
 use super::submission::Submissions;
 use super::{
-    Acceptor, Divergence, Doubt, Effect, Evaluated, Input, LogEntry, Planted, Query, ReadMode, Recovered, Refusal,
-    Reply, SyncMark,
+    Acceptor, Divergence, Doubt, Effect, Evaluated, Input, LogEntry, Planted, ReadMode, Recovered, Refusal, Reply,
+    SyncMark,
 };
-use crate::id::{NodeId, RequestId};
+use crate::id::NodeId;
 use crate::lattice::Row;
 use crate::limits::GUESTS_MAX;
-use crate::time::{Hlc, HybridClock, Monotonic, Now, WallTime};
-use crate::transaction::{Record, ThunkId, Transaction};
+use crate::time::{Hlc, HybridClock, Monotonic, Now};
+use crate::transaction::ThunkId;
 
 /// The protocol state of one node.
 #[derive(Clone)]
@@ -347,12 +348,9 @@ impl Node {
             Appended::Gap => self.counters.gaps += 1,
             Appended::Fenced => self.counters.fenced += 1,
             Appended::Accepted(new) => {
-                if self.period.streams()[&coordinator].received() > held {
+                let received = self.period.streams()[&coordinator].received();
+                if received > held {
                     self.succession.on_moved(coordinator, now.monotonic);
-                    if self.period.streams()[&coordinator].received() == Hlc::MAX {
-                        self.succession.on_resigned(coordinator);
-                        self.log_held();
-                    }
                 }
                 if !new.is_empty() {
                     self.counters.records_held += new.len() as u64;
@@ -366,6 +364,11 @@ impl Node {
                         coordinator,
                         records: new,
                     });
+                }
+                if received > held && received == Hlc::MAX {
+                    self.succession.on_resigned(coordinator);
+                    // Behind the records that it speaks of.
+                    self.log_held();
                 }
                 self.raise_positions();
             }
@@ -438,19 +441,6 @@ impl Node {
         self.forget_ended();
     }
 
-    fn on_submit(&mut self, now: Now, request: RequestId, transaction: Transaction) -> Result<(), Refusal> {
-        self.check_serves()?;
-        self.check_stays()?;
-        self.submissions
-            .check_capacity(self.period.unstable_bytes(), self.own_bytes_kept())?;
-        if !self.is_issuing() {
-            let request = Some(request);
-            return self.hold_back(HeldBack::Transaction { request, transaction });
-        }
-        self.check_coordinates()?;
-        self.issue_record(now, Some(request), transaction)
-    }
-
     /// The epochs that are not forgotten yet, the oldest first and the current one last.
     fn periods(&self) -> impl Iterator<Item = &Period> {
         self.ended.iter().chain([&self.period])
@@ -459,114 +449,6 @@ impl Node {
     /// The weight of the own records that some member still needs, of all epochs.
     fn own_bytes_kept(&self) -> usize {
         self.periods().map(Period::kept_bytes).sum()
-    }
-
-    fn issue_record(&mut self, now: Now, request: Option<RequestId>, transaction: Transaction) -> Result<(), Refusal> {
-        let hlc = self.clock.issue(now.wall).ok_or(Refusal::ClockExhausted)?;
-        let record = Arc::new(Record { hlc, transaction });
-        self.period.issue(Some(&record), hlc, self.mark);
-        let (epoch, coordinator) = (self.membership().epoch, self.config.id);
-        self.log.push(LogEntry::Records {
-            epoch,
-            coordinator,
-            records: vec![record],
-        });
-        if let Some(request) = request {
-            self.submissions.wait(hlc, request);
-        }
-        self.counters.submitted += 1;
-        self.want(hlc, now);
-        self.pacing.hurry_all();
-        Ok(())
-    }
-
-    fn on_read(
-        &mut self,
-        now: Now,
-        request: RequestId,
-        mode: ReadMode,
-        query: Query,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refusal> {
-        self.check_serves()?;
-        self.reads.check_capacity()?;
-        if mode == ReadMode::Strict {
-            self.check_stays()?;
-        }
-        let evaluated = self.evaluated();
-        let (bound, snapshot) = match mode {
-            ReadMode::Snapshot => (evaluated, Snapshot::Latest),
-            ReadMode::After(timestamp) => (timestamp.hlc, Snapshot::Latest),
-            ReadMode::At(at) => (at, Snapshot::AtBound),
-            ReadMode::Bounded(age) => {
-                let oldest = now.wall.unix_millis().saturating_sub(age.as_millis() as u64);
-                (Hlc::from_unix_millis(oldest), Snapshot::Latest)
-            }
-            ReadMode::Strict if !self.is_issuing() => return self.hold_back(HeldBack::Strict { request, query }),
-            ReadMode::Strict => {
-                self.check_coordinates()?;
-                let promise = self.clock.issue(now.wall).ok_or(Refusal::ClockExhausted)?;
-                self.period.issue(None, promise, self.mark);
-                self.raise_positions();
-                self.pacing.hurry_all();
-                (promise, Snapshot::AtPromise)
-            }
-        };
-        if bound > evaluated {
-            self.check_not_in_future(bound, now.wall)?;
-            self.want(bound, now);
-        }
-        self.counters.reads += 1;
-        self.reads.wait(bound, request, query, snapshot);
-        self.reads.take_ready(evaluated, effects);
-        Ok(())
-    }
-
-    fn check_serves(&self) -> Result<(), Refusal> {
-        let node = self.config.id;
-        if self.quarantine.is_some() {
-            return Err(Refusal::Quarantined { node });
-        }
-        if !self.membership().is_member(node) {
-            return Err(Refusal::NotMember {
-                node,
-                epoch: self.membership().epoch,
-            });
-        }
-        Ok(())
-    }
-
-    fn check_stays(&self) -> Result<(), Refusal> {
-        match self.is_resigning {
-            true => Err(Refusal::Resigned { node: self.config.id }),
-            false => Ok(()),
-        }
-    }
-
-    fn check_coordinates(&self) -> Result<(), Refusal> {
-        let (node, epoch) = (self.config.id, self.membership().epoch);
-        if self.membership().is_coordinator(node) {
-            Ok(())
-        } else {
-            Err(Refusal::NotCoordinator { node, epoch })
-        }
-    }
-
-    /// A bound that nobody can have been told of would be waited for in vain.
-    fn check_not_in_future(&self, at: Hlc, wall: WallTime) -> Result<(), Refusal> {
-        let now = self.clock.last().unix_millis().max(wall.unix_millis());
-        let ahead_ms = at.unix_millis().saturating_sub(now);
-        if u128::from(ahead_ms) > self.config.profile.clock_offset_max.as_millis() {
-            return Err(Refusal::InFuture { at, ahead_ms });
-        }
-        Ok(())
-    }
-
-    /// Lets everybody know that somebody here waits for `bound`.
-    fn want(&mut self, bound: Hlc, now: Now) {
-        let row = self.period.own_row();
-        row.wanted = row.wanted.max(bound);
-        self.pacing.stay_active(now.monotonic, &self.config.profile);
     }
 
     fn raise_positions(&mut self) {
@@ -668,7 +550,7 @@ impl Node {
         let evaluated = self.evaluated();
         assert!(
             evaluated <= self.watermark(),
-            "evaluated to {evaluated}, beyond the watermark {}",
+            "I-7: evaluated to {evaluated}, beyond the watermark {}",
             self.watermark()
         );
         self.period.own_row().evaluated = evaluated;

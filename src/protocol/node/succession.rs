@@ -63,7 +63,10 @@ impl Succession {
 
     /// The same for the epoch that follows.
     pub(super) fn succeed(&self, config: &NodeConfig, ending: &Membership, now: Monotonic) -> Self {
-        let mut next = Self::with(config, ending, self.detector.succeed(ending, now));
+        let mut next = Self {
+            look_at: now,
+            ..Self::with(config, ending, self.detector.succeed(ending, now))
+        };
         next.plant(self.proposer.planted);
         next
     }

@@ -1,0 +1,141 @@
+//! What clients ask of a node: transactions, reads, and what is refused.
+//!
+//! Realises the doors of sections 3.3 and 3.4 of the design. Changes of the members are in `epochs`.
+
+use std::sync::Arc;
+
+use super::super::read::Snapshot;
+use super::super::{Effect, LogEntry, Query, ReadMode, Refusal};
+use super::Node;
+use super::epochs::HeldBack;
+use crate::id::RequestId;
+use crate::time::{Hlc, Now, WallTime};
+use crate::transaction::{Record, Transaction};
+
+impl Node {
+    pub(super) fn on_submit(&mut self, now: Now, request: RequestId, transaction: Transaction) -> Result<(), Refusal> {
+        self.check_serves()?;
+        self.check_stays()?;
+        self.submissions
+            .check_capacity(self.period.unstable_bytes(), self.own_bytes_kept())?;
+        if !self.is_issuing() {
+            let request = Some(request);
+            return self.hold_back(HeldBack::Transaction { request, transaction });
+        }
+        self.check_coordinates()?;
+        self.issue_record(now, Some(request), transaction)
+    }
+
+    pub(super) fn issue_record(
+        &mut self,
+        now: Now,
+        request: Option<RequestId>,
+        transaction: Transaction,
+    ) -> Result<(), Refusal> {
+        let hlc = self.clock.issue(now.wall).ok_or(Refusal::ClockExhausted)?;
+        let record = Arc::new(Record { hlc, transaction });
+        self.period.issue(Some(&record), hlc, self.mark);
+        let (epoch, coordinator) = (self.membership().epoch, self.config.id);
+        self.log.push(LogEntry::Records {
+            epoch,
+            coordinator,
+            records: vec![record],
+        });
+        if let Some(request) = request {
+            self.submissions.wait(hlc, request);
+        }
+        self.counters.submitted += 1;
+        self.want(hlc, now);
+        self.pacing.hurry_all();
+        Ok(())
+    }
+
+    pub(super) fn on_read(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        mode: ReadMode,
+        query: Query,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        self.check_serves()?;
+        self.reads.check_capacity()?;
+        if mode == ReadMode::Strict {
+            self.check_stays()?;
+        }
+        let evaluated = self.evaluated();
+        let (bound, snapshot) = match mode {
+            ReadMode::Snapshot => (evaluated, Snapshot::Latest),
+            ReadMode::After(timestamp) => (timestamp.hlc, Snapshot::Latest),
+            ReadMode::At(at) => (at, Snapshot::AtBound),
+            ReadMode::Bounded(age) => {
+                let oldest = now.wall.unix_millis().saturating_sub(age.as_millis() as u64);
+                (Hlc::from_unix_millis(oldest), Snapshot::Latest)
+            }
+            ReadMode::Strict if !self.is_issuing() => return self.hold_back(HeldBack::Strict { request, query }),
+            ReadMode::Strict => {
+                self.check_coordinates()?;
+                let promise = self.clock.issue(now.wall).ok_or(Refusal::ClockExhausted)?;
+                self.period.issue(None, promise, self.mark);
+                self.raise_positions();
+                self.pacing.hurry_all();
+                (promise, Snapshot::AtPromise)
+            }
+        };
+        if bound > evaluated {
+            self.check_not_in_future(bound, now.wall)?;
+            self.want(bound, now);
+        }
+        self.counters.reads += 1;
+        self.reads.wait(bound, request, query, snapshot);
+        self.reads.take_ready(evaluated, effects);
+        Ok(())
+    }
+
+    pub(super) fn check_serves(&self) -> Result<(), Refusal> {
+        let node = self.config.id;
+        if self.quarantine.is_some() {
+            return Err(Refusal::Quarantined { node });
+        }
+        if !self.membership().is_member(node) {
+            return Err(Refusal::NotMember {
+                node,
+                epoch: self.membership().epoch,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_stays(&self) -> Result<(), Refusal> {
+        match self.is_resigning {
+            true => Err(Refusal::Resigned { node: self.config.id }),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn check_coordinates(&self) -> Result<(), Refusal> {
+        let (node, epoch) = (self.config.id, self.membership().epoch);
+        if self.membership().is_coordinator(node) {
+            Ok(())
+        } else {
+            Err(Refusal::NotCoordinator { node, epoch })
+        }
+    }
+
+    /// A bound that nobody can have been told of would be waited for in vain.
+    pub(super) fn check_not_in_future(&self, at: Hlc, wall: WallTime) -> Result<(), Refusal> {
+        let now = self.clock.last().unix_millis().max(wall.unix_millis());
+        let ahead_ms = at.unix_millis().saturating_sub(now);
+        if u128::from(ahead_ms) > self.config.profile.clock_offset_max.as_millis() {
+            return Err(Refusal::InFuture { at, ahead_ms });
+        }
+        Ok(())
+    }
+
+    /// Lets everybody know that somebody here waits for `bound`.
+    pub(super) fn want(&mut self, bound: Hlc, now: Now) {
+        let row = self.period.own_row();
+        row.wanted = row.wanted.max(bound);
+        self.pacing.stay_active(now.monotonic, &self.config.profile);
+    }
+}

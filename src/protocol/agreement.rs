@@ -16,7 +16,7 @@ use crate::time::Hlc;
 const BOUNDARIES_KEPT: usize = 64;
 
 /// The digests heard of, this replica's own among them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Agreement {
     own: NodeId,
     members: usize,

@@ -15,7 +15,7 @@ use crate::id::NodeId;
 use crate::time::{Hlc, Monotonic};
 
 /// What one node lacks of one coordinator's stream, and what it does about it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Lag {
     behind: Option<Behind>,
     /// When an append last came from the coordinator itself.
@@ -26,7 +26,7 @@ pub(crate) struct Lag {
 }
 
 /// Someone holds the stream up to `target`; it has been missing here since `since`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Behind {
     target: Hlc,
     since: Monotonic,
@@ -35,7 +35,7 @@ struct Behind {
 }
 
 /// A third node relays the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Relay {
     from: NodeId,
     renew_at: Monotonic,
@@ -140,13 +140,13 @@ impl Lag {
 }
 
 /// The streams that this node relays to others, each until it is no longer asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Relays {
     leases: BTreeMap<(NodeId, NodeId), Lease>,
 }
 
 /// One coordinator's stream, relayed to one peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Lease {
     /// The peer was sent, or holds, all records up to here: as in `replication`, the last record, so that a lost promise
     /// leaves no hole.

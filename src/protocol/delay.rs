@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::time::{Hlc, Monotonic};
 
 /// The round trip to one peer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Delay {
     estimate: Option<Estimate>,
     /// The one position that is being timed. Only one at a time, and none that was sent again (Karn's rule).
@@ -16,7 +16,7 @@ pub(crate) struct Delay {
 }
 
 /// A smoothed time and its mean deviation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Estimate {
     smoothed: Duration,
     deviation: Duration,

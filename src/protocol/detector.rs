@@ -16,13 +16,13 @@ use crate::quorum::majority;
 use crate::time::Monotonic;
 
 /// When each node last gave a sign of life.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Detector {
     own: NodeId,
     signs: BTreeMap<NodeId, Signs>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Signs {
     heard_at: Monotonic,
     moved_at: Monotonic,

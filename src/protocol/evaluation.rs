@@ -24,7 +24,7 @@ pub(crate) enum Limit<'a> {
 }
 
 /// The frontier of one replica.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Evaluation {
     /// Everything at or below is in the versions.
     evaluated: Hlc,
@@ -33,7 +33,7 @@ pub(crate) struct Evaluation {
     state: State,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     Idle,
     /// A batch up to this bound is out.

@@ -14,7 +14,7 @@ use crate::time::Hlc;
 use crate::transaction::Record;
 
 /// One message. A frame carries several.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Hash, Encode, Decode)]
 pub enum Message {
     /// A piece of a stream.
     Append(Append),
@@ -54,7 +54,7 @@ impl Message {
 }
 
 /// "Promise me this ballot, and fence the epoch." The sender wants to end it.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Prepare {
     /// The epoch to end.
     pub epoch: Epoch,
@@ -63,7 +63,7 @@ pub struct Prepare {
 }
 
 /// "The epoch is fenced here, durably; I shall accept no lower ballot, and my row stays as the answer says."
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Promise {
     /// The epoch that is to end.
     pub epoch: Epoch,
@@ -74,7 +74,7 @@ pub struct Promise {
 }
 
 /// "A majority has promised me this ballot; vote for this decree as soon as you durably hold the streams up to its cut."
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Accept {
     /// The ballot.
     pub ballot: Ballot,
@@ -83,7 +83,7 @@ pub struct Accept {
 }
 
 /// "I have accepted the ballot, durably, and durably hold the streams up to its decree's cut."
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Accepted {
     /// The epoch that is to end.
     pub epoch: Epoch,
@@ -92,7 +92,7 @@ pub struct Accepted {
 }
 
 /// "I have promised a higher ballot." The receiver's attempt is lost.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Outbid {
     /// The epoch that is to end.
     pub epoch: Epoch,
@@ -102,7 +102,7 @@ pub struct Outbid {
 
 /// "If you hold this stream up to `prev`, here is all of it up to `upto`, and its coordinator will never issue
 /// anything at or below `upto` again." With no records it is a pure promise.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Hash, Encode, Decode)]
 pub struct Append {
     /// The stream's epoch. A receiver in another epoch concludes nothing.
     pub epoch: Epoch,
@@ -117,7 +117,7 @@ pub struct Append {
 }
 
 /// "Send me this stream after `after`, and for a while what comes next, because I do not get it from its coordinator."
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Fetch {
     /// The stream's epoch.
     pub epoch: Epoch,

@@ -28,6 +28,7 @@ pub mod invariants;
 pub mod message;
 pub mod node;
 mod pacing;
+mod planted;
 mod proposer;
 mod read;
 mod reconfiguration;
@@ -52,6 +53,8 @@ use crate::transaction::{Record, Settlement, ThunkId, Transaction};
 pub use acceptor::Acceptor;
 use decree::Decree;
 use message::Message;
+pub use planted::Bug;
+use planted::Planted;
 pub use reconfiguration::{Change, ChangeError};
 pub use recovery::Recovered;
 
@@ -144,7 +147,7 @@ pub enum Effect {
 pub struct SyncMark(pub u64);
 
 /// One entry of the log.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum LogEntry {
     /// Records of one stream, ascending.
     Records {
@@ -202,7 +205,7 @@ pub struct Evaluated {
 }
 
 /// A replica's digest against that of a majority.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Divergence {
     /// This replica's.
     pub own: Digest,
@@ -228,7 +231,7 @@ pub enum ReadMode {
 }
 
 /// What to read at a snapshot.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Query {
     /// Single keys.
     pub keys: Vec<Key>,

@@ -12,13 +12,13 @@ use crate::id::NodeId;
 use crate::time::Monotonic;
 
 /// The cadence of one node's frames.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Pacing {
     peers: BTreeMap<NodeId, PeerPace>,
     active_until: Monotonic,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct PeerPace {
     /// Number of the slot whose frame was last used.
     used: u64,

@@ -9,27 +9,30 @@ use std::time::Duration;
 
 use super::config::Membership;
 use super::decree::{Answer, Ballot, Decree};
+use super::{Bug, Planted};
 use crate::id::NodeId;
 use crate::quorum::majority;
 use crate::time::{Hlc, Monotonic};
 
 /// Who is to be in the next epoch, if this proposer may choose.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Goal {
     pub(crate) members: Vec<NodeId>,
     pub(crate) coordinators: Vec<NodeId>,
 }
 
 /// The attempts of one node to end one epoch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Proposer {
     own: NodeId,
     state: State,
     /// The highest round seen in any ballot: the next attempt goes above it.
     round: u64,
+    /// For checkers only.
+    pub(crate) planted: Planted,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 enum State {
     Idle,
     /// Waits for the answers of a majority.
@@ -61,6 +64,7 @@ impl Proposer {
             own,
             state: State::Idle,
             round: 0,
+            planted: Planted::default(),
         }
     }
 
@@ -146,7 +150,7 @@ impl Proposer {
             .max_by_key(|(ballot, _)| *ballot);
         let decree = match accepted {
             Some((_, decree)) => decree.clone(),
-            None => build(ending, goal, answers.values()),
+            None => build(ending, goal, answers.values(), self.planted),
         };
         let (ballot, give_up_at) = (*ballot, now.plus(patience));
         self.state = State::Accepting {
@@ -205,13 +209,22 @@ impl Proposer {
 /// Invariant I-4: whatever was stable was durable on a majority, hence on one who answers here, hence at or below the highest
 /// position among the answers. Invariant I-6: `start` is above every clock, and every watermark was acknowledged by one
 /// who answers, at or below his clock.
-fn build<'a>(ending: &Membership, goal: &Goal, answers: impl Iterator<Item = &'a Answer> + Clone) -> Decree {
+fn build<'a>(
+    ending: &Membership,
+    goal: &Goal,
+    answers: impl Iterator<Item = &'a Answer> + Clone,
+    planted: Planted,
+) -> Decree {
     let highest = |coordinator: &NodeId| {
         let positions = answers.clone().flat_map(|answer| &answer.positions);
         let of_coordinator = positions
             .filter(|(node, _)| node == coordinator)
             .map(|(_, position)| *position);
-        (*coordinator, of_coordinator.max().unwrap_or_default())
+        let highest = match planted.is(Bug::LowestCut) {
+            true => of_coordinator.min(),
+            false => of_coordinator.max(),
+        };
+        (*coordinator, highest.unwrap_or_default())
     };
     let cut: Vec<(NodeId, Hlc)> = ending.coordinators.iter().map(highest).collect();
     // The cut of a coordinator that had resigned is above every clock, and says nothing of time.
@@ -219,11 +232,11 @@ fn build<'a>(ending: &Membership, goal: &Goal, answers: impl Iterator<Item = &'a
         .iter()
         .map(|(_, position)| *position)
         .filter(|position| *position != Hlc::MAX);
-    let start = cuts
-        .chain(answers.map(|answer| answer.clock))
-        .max()
-        .unwrap_or_default()
-        .next();
+    let latest = match planted.is(Bug::StartBelowPromise) {
+        true => cuts.min(),
+        false => cuts.chain(answers.map(|answer| answer.clock)).max(),
+    };
+    let start = latest.unwrap_or_default().next();
     Decree {
         epoch: ending.epoch.next(),
         cut,

@@ -14,19 +14,19 @@ use crate::limits::READS_WAITING_MAX;
 use crate::time::Hlc;
 
 /// The reads that wait, by the bound that must be evaluated.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Reads {
     waiting: BTreeMap<(Hlc, RequestId), Waiting>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Waiting {
     query: Query,
     snapshot: Snapshot,
 }
 
 /// Which snapshot a read gets once its bound is evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Snapshot {
     /// The one at its bound.
     AtBound,

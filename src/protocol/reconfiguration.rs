@@ -112,13 +112,13 @@ const NEARLY: Duration = Duration::from_secs(2);
 const LEARNER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The changes asked for at one node, one at a time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Reconfiguration {
     pending: Option<Pending>,
     learners: BTreeMap<NodeId, Learner>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Pending {
     request: RequestId,
     change: Change,
@@ -126,7 +126,7 @@ struct Pending {
 }
 
 /// What a learner has shown of itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Learner {
     evaluated: Hlc,
     heard_at: Monotonic,

@@ -15,7 +15,7 @@ use crate::limits::APPEND_BYTES_MAX;
 use crate::time::{Hlc, Monotonic};
 
 /// What one peer was sent of the own stream, and has acknowledged.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Replication {
     /// The peer durably holds everything at or below.
     acknowledged: Hlc,

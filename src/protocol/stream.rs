@@ -16,7 +16,7 @@ use crate::time::Hlc;
 use crate::transaction::Record;
 
 /// A stream as held by one node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Stream {
     epoch: Epoch,
     coordinator: NodeId,
@@ -35,7 +35,7 @@ pub(crate) struct Stream {
 }
 
 /// A record, and the weight of the stream up to and including it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Held {
     record: Arc<Record>,
     weight: u64,

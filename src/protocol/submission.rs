@@ -11,7 +11,7 @@ use crate::time::Hlc;
 use crate::transaction::Settlement;
 
 /// The requests that wait, by the timestamps of their transactions.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Submissions {
     waiting: BTreeMap<Hlc, RequestId>,
 }

@@ -13,7 +13,7 @@ use crate::lattice::{Matrix, Row};
 use crate::time::Hlc;
 
 /// The matrix of rows and what follows from it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Watermark {
     membership: Membership,
     matrix: Matrix,

@@ -7,7 +7,7 @@ use super::super::decree::Decree;
 use super::super::evaluation::Limit;
 use super::super::message::Message;
 use super::super::reconfiguration::Progress;
-use super::super::{Batch, Effect, LogEntry, Query, Refusal, Reply, SyncMark};
+use super::super::{Batch, Bug, Effect, LogEntry, Query, Refusal, Reply, SyncMark};
 use super::period::{Appended, Period};
 use super::{Agreement, Node, Now, Pacing};
 use crate::id::{NodeId, RequestId};
@@ -19,7 +19,7 @@ use crate::transaction::Transaction;
 const DECREES_AT_ONCE: usize = 16;
 
 /// What waits until this node may issue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) enum HeldBack {
     /// A client's transaction, new or made void by a decree. Without a request nobody waits for it here.
     Transaction {
@@ -84,6 +84,9 @@ impl Node {
                 if is_new {
                     self.period.fence();
                     self.log_vote();
+                    if self.planted.is(Bug::LateSyncRaisesFencedRow) {
+                        self.on_succession_persisted(self.mark);
+                    }
                 }
             }
             Message::Promise(promise) => {
@@ -220,7 +223,8 @@ impl Node {
         if let Some(decree) = self.succession.asked().cloned() {
             self.period.fence();
             self.period.fill(&decree);
-            if self.period.holds(&decree) && self.succession.vote(self.mark) {
+            let is_held = self.period.holds(&decree) || self.planted.is(Bug::VoteWithoutRecords);
+            if is_held && self.succession.vote(self.mark) {
                 self.log_vote();
             }
         }
@@ -296,7 +300,10 @@ impl Node {
             self.held_back
                 .push_front(HeldBack::Transaction { request, transaction });
         }
-        let strict = self.reads.take_strict();
+        let strict = match self.planted.is(Bug::StrictReadCarriedOver) {
+            true => Vec::new(),
+            false => self.reads.take_strict(),
+        };
         self.held_back.extend(
             strict
                 .into_iter()

@@ -9,6 +9,7 @@
 
 mod counters;
 mod epochs;
+mod fingerprint;
 mod inspection;
 mod period;
 mod requests;
@@ -34,7 +35,8 @@ use super::reconfiguration::Reconfiguration;
 use super::stream::Stream;
 use super::submission::Submissions;
 use super::{
-    Acceptor, Divergence, Doubt, Effect, Evaluated, Input, LogEntry, ReadMode, Recovered, Refusal, Reply, SyncMark,
+    Acceptor, Divergence, Doubt, Effect, Evaluated, Input, LogEntry, Planted, ReadMode, Recovered, Refusal, Reply,
+    SyncMark,
 };
 use crate::id::NodeId;
 use crate::lattice::Row;
@@ -85,6 +87,8 @@ pub struct Node {
     /// Who is no peer of the epoch and is talked to, until when: learners, and former members.
     guests: BTreeMap<NodeId, Monotonic>,
     counters: Counters,
+    /// For checkers only.
+    planted: Planted,
 }
 
 impl Node {
@@ -118,6 +122,7 @@ impl Node {
             reconfiguration: Reconfiguration::default(),
             guests: BTreeMap::new(),
             counters: Counters::default(),
+            planted: Planted::default(),
             config,
         }
     }
@@ -270,6 +275,17 @@ impl Node {
             .flat_map(|period| period.streams().values())
             .map(Stream::bytes)
             .sum()
+    }
+
+    /// Plants a bug, so that a checker can show that it finds it. Never in production.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, bug: super::Bug) {
+        self.planted = Planted::only(bug);
+        self.succession.plant(self.planted);
+        if bug == super::Bug::StreamContinued {
+            self.period.continue_stream();
+            self.succession.continue_stream();
+        }
     }
 
     /// What this node has counted since it started.
@@ -439,7 +455,7 @@ impl Node {
 
     fn raise_positions(&mut self) {
         // Invariant I-13: who acknowledges in an epoch holds the whole history below its start.
-        if self.is_installed() && self.period.raise_positions(self.clock.ceiling()) {
+        if self.is_installed() && self.period.raise_positions(self.clock.ceiling(), self.planted) {
             self.pacing.hurry_all();
         }
     }

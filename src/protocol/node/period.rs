@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::SyncMark;
 use super::super::catchup::{Ask, Lag, Relays};
 use super::super::config::{Membership, Profile};
 use super::super::decree::Decree;
@@ -18,6 +17,7 @@ use super::super::recovery::Recovered;
 use super::super::replication::Replication;
 use super::super::stream::Stream;
 use super::super::watermark::Watermark;
+use super::super::{Bug, Planted, SyncMark};
 use crate::id::NodeId;
 use crate::lattice::Row;
 use crate::limits::APPEND_BYTES_MAX;
@@ -25,7 +25,7 @@ use crate::time::{Hlc, Monotonic};
 use crate::transaction::Record;
 
 /// One epoch's streams and rows, as one node has them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Period {
     own: NodeId,
     membership: Membership,
@@ -45,7 +45,7 @@ pub(super) struct Period {
 }
 
 /// How far the epoch has come at this node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Stage {
     /// Records come in and are acknowledged.
     Open,
@@ -121,6 +121,13 @@ impl Period {
     pub(super) fn one_way(&self, peer: NodeId) -> Duration {
         let replication = self.replication.get(&peer);
         replication.map_or(Duration::ZERO, |replication| replication.delay().one_way())
+    }
+
+    /// The own stream goes on as if it had never been left: a bug on purpose.
+    #[cfg(feature = "planted")]
+    pub(super) fn continue_stream(&mut self) {
+        self.is_resumed = false;
+        self.lags.remove(&self.own);
     }
 
     /// Whether this node holds the streams: as a member, or as a learner, who is neither member nor coordinator.
@@ -323,8 +330,9 @@ impl Period {
     /// Raises the own row to what is held durably, nothing above `ceiling`.
     ///
     /// *Gives* whether somebody who waits may learn from the row that a position has passed what he waits for.
-    pub(super) fn raise_positions(&mut self, ceiling: Hlc) -> bool {
-        if !self.membership.is_member(self.own) || !self.is_open() {
+    pub(super) fn raise_positions(&mut self, ceiling: Hlc, planted: Planted) -> bool {
+        let is_open = self.is_open() || planted.is(Bug::LateSyncRaisesFencedRow);
+        if !self.membership.is_member(self.own) || !is_open {
             return false;
         }
         let wanted = self.watermark.matrix().wanted();

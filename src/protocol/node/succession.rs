@@ -5,18 +5,19 @@
 //! installs it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::super::SyncMark;
 use super::super::acceptor::{Acceptor, Outbid};
 use super::super::config::{Membership, NodeConfig, Profile};
 use super::super::decree::{Answer, Ballot, Decree};
 use super::super::detector::Detector;
 use super::super::message::{self, Accept, Accepted, Message, Prepare, Promise};
 use super::super::proposer::{Goal, Proposal, Proposer};
+use super::super::{Planted, SyncMark};
 use crate::id::NodeId;
 use crate::quorum::majority;
 use crate::time::{Hlc, Monotonic};
@@ -52,7 +53,7 @@ pub(super) struct Succession {
 }
 
 /// What waits to be durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Held {
     Promise(Ballot),
     Accepted(Ballot),
@@ -65,10 +66,12 @@ impl Succession {
 
     /// The same for the epoch that follows.
     pub(super) fn succeed(&self, config: &NodeConfig, ending: &Membership, now: Monotonic) -> Self {
-        Self {
+        let mut next = Self {
             look_at: now,
             ..Self::with(config, ending, self.detector.succeed(ending, now))
-        }
+        };
+        next.plant(self.proposer.planted);
+        next
     }
 
     /// The same after a restart in the epoch. *Given* the last vote on its end that is durable.
@@ -102,6 +105,17 @@ impl Succession {
             say_at: Monotonic::NEVER,
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
         }
+    }
+
+    /// For checkers only.
+    pub(super) fn plant(&mut self, planted: Planted) {
+        self.proposer.planted = planted;
+    }
+
+    /// The restart is nothing that the epoch must end for: a bug on purpose.
+    #[cfg(feature = "planted")]
+    pub(super) fn continue_stream(&mut self) {
+        self.is_resumed = false;
     }
 
     /// The members of the next epoch that are asked for here.
@@ -400,5 +414,31 @@ impl Succession {
                 ballot: outbid.0,
             }),
         )
+    }
+}
+
+/// For model checks: without the generator, whose draws follow from the seed and the attempts.
+impl Hash for Succession {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self {
+            own: _,
+            ending,
+            acceptor,
+            proposer,
+            detector,
+            is_resumed,
+            aim,
+            held,
+            asked,
+            votes,
+            look_at,
+            try_at,
+            say_at,
+            attempts,
+            random: _,
+        } = self;
+        (ending, acceptor, proposer, detector, is_resumed, aim, held, asked).hash(state);
+        votes.hash(state);
+        (look_at, try_at, say_at, attempts).hash(state);
     }
 }

@@ -6,6 +6,7 @@ use plimsoll::protocol::frame::Frame;
 use plimsoll::protocol::invariants::Watcher;
 use plimsoll::protocol::message::Message;
 
+use super::crash::Crash;
 use super::durability::Durability;
 use super::event::Event;
 use super::faults::FaultCounts;
@@ -38,8 +39,8 @@ pub(super) struct Outside {
     pub(super) faults: FaultCounts,
     /// Nodes that have crashed by a trigger of their own, and how much later they start again.
     pub(super) fallen: Vec<(usize, Option<u64>)>,
-    /// When a coordinator of the epoch was lost, in microseconds.
-    pub(super) losses_us: Vec<u64>,
+    /// What has crashed, in the order of time.
+    pub(super) crashes: Vec<Crash>,
     client_delay_us: u64,
     /// Buffers of packets that have arrived, to be filled again.
     buffers: Vec<Vec<u8>>,
@@ -88,7 +89,7 @@ impl Outside {
             responses: Slab::default(),
             faults: FaultCounts::new(),
             fallen: Vec::new(),
-            losses_us: Vec::new(),
+            crashes: Vec::new(),
             client_delay_us: us(scenario.world.network.client_delay_ms),
             buffers: Vec::new(),
         }

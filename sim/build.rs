@@ -1,4 +1,4 @@
-//! Lists the scenarios of `scenarios/` for `src/bundled.rs`, so that a new file is bundled without being named anywhere.
+//! Lists the scenarios of `scenarios/` and of its folder `classic/` for `src/bundled.rs`, so that a new file is bundled without being named anywhere.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,10 @@ fn main() -> io::Result<()> {
     let home = |variable| env::var_os(variable).map(PathBuf::from).ok_or(io::ErrorKind::NotFound);
     let folder = home("CARGO_MANIFEST_DIR")?.join("scenarios");
     let mut list = String::from("[\n");
-    for path in scenarios(&folder)? {
+    for path in scenarios(&folder)?
+        .into_iter()
+        .chain(scenarios(&folder.join("classic"))?)
+    {
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let _ = writeln!(list, "    ({:?}, include_str!({path:?})),", name.unwrap_or_default());
     }

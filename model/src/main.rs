@@ -33,7 +33,10 @@ fn main() -> ExitCode {
             hook(info);
         }
     }));
-    #[expect(clippy::disallowed_methods, reason = "how long the search takes is for who waits for it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long the search takes is for who waits for it"
+    )]
     let started = Instant::now();
     let found = search(&settings);
     print!("{found}");

@@ -23,7 +23,7 @@ use crate::scenario::{Arrivals, CutConfig, Problem, Scenario};
 use crate::swarm;
 use crate::topology::Topology;
 use crate::workload;
-use crate::world::{Progress, Run, TraceEntry, World};
+use crate::world::{Crash, NodeSummary, Progress, Run, TraceEntry, World};
 use watch::CounterWatch;
 
 /// A run that has come to its end.
@@ -37,6 +37,10 @@ pub struct Finished {
     pub epoch_changes: u64,
     /// For each crash of a coordinator the time until the epoch that followed had its first answer, in virtual microseconds.
     pub recoveries_us: Vec<u64>,
+    /// What crashed, in the order of time.
+    pub crashes: Vec<Crash>,
+    /// What each node did, by its place.
+    pub nodes: Vec<NodeSummary>,
     /// How long the run was, in virtual microseconds.
     pub virtual_us: u64,
     /// The last events of the world, oldest first.
@@ -97,6 +101,8 @@ pub fn run(
     Ok(Finished {
         epoch_changes: outcome.epochs.len() as u64,
         recoveries_us: recoveries(&outcome, &recorder.history),
+        crashes: outcome.crashes,
+        nodes: outcome.nodes,
         virtual_us,
         report: Report::new(facts, &recorder, &verdicts),
         history: recorder.history,
@@ -210,5 +216,6 @@ fn recoveries(run: &Run, history: &History) -> Vec<u64> {
             .filter(|(submitted_us, hlc, _)| submitted_us > lost_us && hlc > start);
         Some(after.map(|(_, _, answered_us)| answered_us).min()? - lost_us)
     };
-    run.losses_us.iter().filter_map(first_after).collect()
+    let lost = run.crashes.iter().filter(|crash| crash.is_coordinator);
+    lost.filter_map(|crash| first_after(&crash.time_us)).collect()
 }

@@ -185,7 +185,7 @@ mod tests {
             cut_frames: Vec::new(),
             faults: BTreeMap::new(),
             epochs: Vec::new(),
-            losses_us: Vec::new(),
+            crashes: Vec::new(),
             messages: MessageCounts::default(),
             nodes: Vec::new(),
             watermarks: Vec::new(),

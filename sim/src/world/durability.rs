@@ -21,9 +21,19 @@ impl Durability {
         *self.held.entry(id).or_default() |= 1 << node;
     }
 
+    /// How many disks hold a transaction.
+    pub(super) fn holders(&self, id: TransactionId) -> usize {
+        self.held.get(&id).map_or(0, |nodes| nodes.count_ones() as usize)
+    }
+
+    /// Whether the disk of `node` holds a transaction.
+    pub(super) fn is_on(&self, node: usize, id: TransactionId) -> bool {
+        self.held.get(&id).is_some_and(|nodes| nodes & (1 << node) != 0)
+    }
+
     /// *Errors* with how many disks hold a transaction that is being answered, when they are no majority of so many members.
     pub(super) fn check(&self, id: TransactionId, members: usize) -> Result<(), String> {
-        let disks = self.held.get(&id).map_or(0, |nodes| nodes.count_ones() as usize);
+        let disks = self.holders(id);
         if 2 * disks > members {
             return Ok(());
         }

@@ -15,8 +15,9 @@ use plimsoll::protocol::invariants::Violation;
 use plimsoll::protocol::node::Node;
 use plimsoll::protocol::{Batch, Change, Effect, Evaluated, Input, LogEntry, Query, Recovered, Reply, SyncMark};
 use plimsoll::time::{Hlc, Timestamp};
-use plimsoll::transaction::{Abort, Outcome, Settlement, Transaction};
+use plimsoll::transaction::{Abort, Outcome, Record, Settlement, Transaction};
 
+use super::crash::Crash;
 use super::event::{Event, content_of};
 use super::faults::Trigger;
 use super::outcome::{Breach, NodeSummary, Rule};
@@ -191,14 +192,41 @@ impl<R: Replica> Host<R> {
         self.paused_until_us = 0;
         self.protocol.crash(time_us);
         self.executor.crash(time_us);
-        if running.node.membership().is_coordinator(self.id) {
-            outside.losses_us.push(time_us);
-        }
+        let crash = self.crash_of(&running, time_us, outside);
+        outside.crashes.push(crash);
         outside.watcher.on_crash(self.id);
         self.left = Some(running.left());
         self.disk.crash();
         self.incarnation += 1;
         true
+    }
+
+    /// What the node had come to.
+    fn crash_of(&self, running: &Running<R>, time_us: u64, outside: &Outside) -> Crash {
+        let (evaluated, flushed) = (running.node.evaluated(), running.replica.durable());
+        let (own, others): (Vec<_>, Vec<_>) = records(&self.log)
+            .chain(running.unsynced.iter().flat_map(|(_, entries)| records(entries)))
+            .filter(|(_, record)| record.hlc > evaluated)
+            .partition(|(coordinator, _)| *coordinator == self.id);
+        let is_synced = |(_, record): &&(NodeId, &Record)| outside.durability.is_on(self.place, record.transaction.id);
+        let unsynced = running.unsynced.iter().map(|(_, entries)| &entries[..]);
+        let forgotten = running.evaluated.iter().filter(|one| one.timestamp.hlc > flushed);
+        Crash {
+            time_us,
+            node: self.id,
+            is_coordinator: running.node.membership().is_coordinator(self.id),
+            calls_open: running.calls.len(),
+            records_unsynced: unsynced.map(|entries| records(entries).count()).sum(),
+            records_unevaluated: others.iter().filter(is_synced).count(),
+            holders: own
+                .iter()
+                .map(|(_, record)| outside.durability.holders(record.transaction.id))
+                .collect(),
+            evaluated,
+            flushed,
+            forgotten: forgotten.map(|one| one.id).collect(),
+            others_evaluated: Vec::new(),
+        }
     }
 
     /// The node will crash at that moment.
@@ -713,11 +741,18 @@ impl<R: Replica> Host<R> {
 
 /// The transactions whose records are to be logged.
 fn ids(entries: &[LogEntry]) -> impl Iterator<Item = TransactionId> {
-    let records = entries.iter().filter_map(|entry| match entry {
-        LogEntry::Records { records, .. } => Some(records),
+    records(entries).map(|(_, record)| record.transaction.id)
+}
+
+/// The records among log entries, each with its coordinator.
+fn records(entries: &[LogEntry]) -> impl Iterator<Item = (NodeId, &Record)> {
+    let pieces = entries.iter().filter_map(|entry| match entry {
+        LogEntry::Records {
+            coordinator, records, ..
+        } => Some((*coordinator, records)),
         LogEntry::Ceiling(_) | LogEntry::Vote { .. } | LogEntry::Decree(_) | LogEntry::Held { .. } => None,
     });
-    records.flatten().map(|record| record.transaction.id)
+    pieces.flat_map(|(coordinator, records)| records.iter().map(move |record| (coordinator, &**record)))
 }
 
 /// How many records there are to log, and about how many bytes in all.

@@ -7,6 +7,7 @@
 //! It judges nothing but what it must see with its own eyes (a request answered twice, a bound that goes back): judging is
 //! the checkers' part. Syncs, wakes and evaluations on their way to a node carry the incarnation that they were meant for; frames do not.
 
+mod crash;
 mod durability;
 mod event;
 mod faults;
@@ -25,6 +26,7 @@ use plimsoll::protocol::config::{Membership, NodeConfig};
 use plimsoll::time::Hlc;
 use xxhash_rust::xxh3::xxh3_64;
 
+pub use crash::Crash;
 pub use event::{EventKind, TraceEntry};
 pub use outcome::{Breach, Ending, MessageCounts, NodeSummary, Progress, Rule, Run, SAMPLE_US};
 pub use replica::{MemoryReplica, Replica};
@@ -314,6 +316,11 @@ impl<C: Clients, R: Replica> World<C, R> {
 
     /// Nodes that have crashed by a trigger of their own start again when they should.
     fn pick_up(&mut self, time_us: u64) {
+        let others: Vec<Hlc> = self.hosts.iter().filter_map(Host::evaluated).collect();
+        let fallen = self.outside.crashes.iter_mut();
+        for crash in fallen.rev().take_while(|crash| crash.others_evaluated.is_empty()) {
+            crash.others_evaluated.clone_from(&others);
+        }
         for (node, restart_after_us) in std::mem::take(&mut self.outside.fallen) {
             if let Some(after_us) = restart_after_us {
                 let number = self.plan.len() as u32;
@@ -400,7 +407,7 @@ impl<C: Clients, R: Replica> World<C, R> {
             cut_frames: self.outside.network.cut_frames().to_vec(),
             faults: self.outside.faults,
             epochs: self.outside.epochs,
-            losses_us: self.outside.losses_us,
+            crashes: self.outside.crashes,
             messages: self.outside.messages,
             nodes,
             watermarks: self.watermarks,

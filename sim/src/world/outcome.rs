@@ -7,6 +7,7 @@ use plimsoll::protocol::Divergence;
 use plimsoll::protocol::node::Counters;
 use plimsoll::time::Hlc;
 
+use super::crash::Crash;
 use super::event::{EventKind, TraceEntry};
 use crate::check::{ReplicaTrace, WatermarkSample};
 use crate::network::NetworkCounts;
@@ -28,8 +29,8 @@ pub struct Run {
     pub faults: BTreeMap<&'static str, u64>,
     /// The epochs after the first, in order: when a node first was in it, in virtual microseconds, and its start.
     pub epochs: Vec<(u64, Hlc)>,
-    /// When a node crashed that coordinated, in virtual microseconds.
-    pub losses_us: Vec<u64>,
+    /// What crashed, in the order of time.
+    pub crashes: Vec<Crash>,
     /// What was in them.
     pub messages: MessageCounts,
     /// What each node did, by its place.

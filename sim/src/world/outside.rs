@@ -7,6 +7,7 @@ use plimsoll::protocol::invariants::Watcher;
 use plimsoll::protocol::message::Message;
 use plimsoll::time::Hlc;
 
+use super::crash::Crash;
 use super::durability::Durability;
 use super::event::Event;
 use super::faults::FaultCounts;
@@ -39,10 +40,10 @@ pub(super) struct Outside {
     pub(super) faults: FaultCounts,
     /// Nodes that have crashed by a trigger of their own, and how much later they start again.
     pub(super) fallen: Vec<(usize, Option<u64>)>,
-    /// When a coordinator of the epoch was lost, in microseconds.
-    pub(super) losses_us: Vec<u64>,
     /// The epochs after the first: when a node first was in it, in microseconds, and its start.
     pub(super) epochs: Vec<(u64, Hlc)>,
+    /// What has crashed, in the order of time.
+    pub(super) crashes: Vec<Crash>,
     client_delay_us: u64,
     /// Buffers of packets that have arrived, to be filled again.
     buffers: Vec<Vec<u8>>,
@@ -91,8 +92,8 @@ impl Outside {
             responses: Slab::default(),
             faults: FaultCounts::new(),
             fallen: Vec::new(),
-            losses_us: Vec::new(),
             epochs: Vec::new(),
+            crashes: Vec::new(),
             client_delay_us: us(scenario.world.network.client_delay_ms),
             buffers: Vec::new(),
         }

@@ -395,6 +395,8 @@ impl<R: Replica> Host<R> {
                 let at_us = self.protocol.work(0);
                 self.answer(at_us, request, body, outside);
             }
+            // No replica here ever has to drop what another one needs, so nobody asks for a snapshot.
+            Effect::ServeChunk { .. } | Effect::AddChunk { .. } | Effect::Restore { .. } | Effect::DiscardChunks => {}
             Effect::Resigned | Effect::Quarantine(_) => {}
         }
     }
@@ -542,7 +544,11 @@ impl<R: Replica> Host<R> {
 fn ids(entries: &[LogEntry]) -> impl Iterator<Item = TransactionId> {
     let records = entries.iter().filter_map(|entry| match entry {
         LogEntry::Records { records, .. } => Some(records),
-        LogEntry::Ceiling(_) | LogEntry::Vote { .. } | LogEntry::Decree(_) | LogEntry::Held { .. } => None,
+        LogEntry::Ceiling(_)
+        | LogEntry::Vote { .. }
+        | LogEntry::Decree(_)
+        | LogEntry::Held { .. }
+        | LogEntry::Covered { .. } => None,
     });
     records.flatten().map(|record| record.transaction.id)
 }

@@ -153,7 +153,7 @@ fn a_crash_at_any_moment_of_the_transfer_loses_nothing_but_time() {
         cluster.restart(N3);
         run_for(&mut cluster, after_ms);
         cluster.crash(N3);
-        restored += usize::from(cluster.evaluated[&N3].len() >= 42);
+        restored += usize::from(cluster.evaluated[&N3].len() > 10);
         cluster.restart(N3);
         run_for(&mut cluster, 10_000);
         assert_agree(&cluster, 42);

@@ -384,13 +384,6 @@ impl Cluster {
                 self.watcher.on_durable(id, &entries);
                 self.logs.entry(id).or_default().extend(entries);
             }
-            let unflushed = self.unflushed.entry(id).or_default();
-            while let Some((_, upto)) = unflushed.pop_front_if(|(unsynced, _)| *unsynced <= mark) {
-                self.flushed.insert(id, upto);
-            }
-        }
-        if let Input::Restored { bound } = input {
-            self.watcher.on_snapshot(id, bound);
         }
         self.watcher.on_input(id, &input);
         let now = self.now(id);
@@ -505,6 +498,7 @@ impl Cluster {
                 self.evaluated.insert(id, checkpoint.order);
                 self.flushed.insert(id, bound);
                 self.unflushed.remove(&id);
+                self.watcher.on_snapshot(id, bound);
                 self.arrive(self.restore_us, id, Input::Restored { bound });
             }
             Effect::DiscardChunks => drop(self.assemblies.remove(&id)),
@@ -515,9 +509,15 @@ impl Cluster {
 
     /// The versions are flushed up to here as soon as the log entries before are.
     fn flush(&mut self, id: NodeId, upto: Hlc) {
-        match self.unsynced.get(&id).and_then(|unsynced| unsynced.back()) {
-            Some((mark, _)) => self.unflushed.entry(id).or_default().push_back((*mark, upto)),
-            None => drop(self.flushed.insert(id, upto)),
+        let unsynced = self.unsynced.get(&id);
+        let last = unsynced.and_then(|unsynced| unsynced.back());
+        let last = last.map_or(SyncMark(0), |(mark, _)| *mark);
+        let first = unsynced.and_then(|unsynced| unsynced.front());
+        let first = first.map_or(SyncMark(u64::MAX), |(mark, _)| *mark);
+        let unflushed = self.unflushed.entry(id).or_default();
+        unflushed.push_back((last, upto));
+        while let Some((_, upto)) = unflushed.pop_front_if(|(mark, _)| *mark < first) {
+            self.flushed.insert(id, upto);
         }
     }
 

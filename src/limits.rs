@@ -44,6 +44,9 @@ pub const LOG_ENTRY_BYTES_MAX: usize = 8 << 20;
 /// Bytes of one encoded piece of a snapshot, its header included. Beyond: it is refused before anything is allocated.
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 4 << 20;
 
+/// Bytes of an encoded place in a snapshot. Beyond: the request is refused.
+pub const SNAPSHOT_CURSOR_BYTES_MAX: usize = KEY_BYTES_MAX + 64;
+
 /// Bytes of own records that a majority does not hold yet. Beyond: a submit is refused as overloaded.
 pub const UNSTABLE_BYTES_MAX: usize = 64 << 20;
 
@@ -53,8 +56,12 @@ pub const SUBMISSIONS_WAITING_MAX: usize = 100_000;
 /// Reads that wait for the evaluated bound. Beyond: a read is refused as overloaded.
 pub const READS_WAITING_MAX: usize = 100_000;
 
-/// Bytes of its own records that a coordinator keeps for members which are behind. Beyond: a submit is refused as overloaded.
+/// Bytes of its own records that a coordinator keeps because its versions are not flushed past them. Beyond: a submit is refused as overloaded.
 pub const STREAM_BYTES_KEPT_MAX: usize = 256 << 20;
+
+/// Bytes of records of all streams that a node keeps for members which are behind, unless its profile says otherwise. Beyond: the oldest are
+/// dropped once they are flushed here, and who needs them is sent a snapshot.
+pub const RECORDS_KEPT_BYTES: usize = 256 << 20;
 
 /// Records in one batch for the executor, but for further ones at the same [`Hlc`](crate::time::Hlc). What is left over makes the next batch.
 pub const BATCH_RECORDS_MAX: usize = 4_096;
@@ -111,6 +118,10 @@ const _: () = {
     assert!(
         UNSTABLE_BYTES_MAX <= STREAM_BYTES_KEPT_MAX,
         "what is not stable is never dropped"
+    );
+    assert!(
+        SNAPSHOT_CHUNK_BYTES_MAX + 1024 <= FRAME_BYTES_MAX && SNAPSHOT_CURSOR_BYTES_MAX < APPEND_BYTES_MAX,
+        "a piece of a snapshot fits into a frame of its own, and a request for one beside an Append"
     );
 };
 

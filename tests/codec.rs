@@ -156,6 +156,8 @@ fn assert_within_limits(frame: &Frame) {
                 assert!(decree.cut.is_sorted_by(|a, b| a.0 < b.0));
             }
             Message::Promise(promise) => assert!(promise.answer.positions.is_sorted_by(|a, b| a.0 < b.0)),
+            Message::SnapshotChunk(chunk) => assert!(chunk.bytes.len() <= limits::SNAPSHOT_CHUNK_BYTES_MAX),
+            Message::SnapshotRequest(_) | Message::Gone(_) => {}
             Message::Fetch(_) | Message::Prepare(_) | Message::Accepted(_) | Message::Outbid(_) => {}
         }
     }

@@ -91,7 +91,7 @@ impl History {
                     known.push(decree.clone());
                 }
             }
-            LogEntry::Held { .. } | LogEntry::Ceiling(_) => {}
+            LogEntry::Held { .. } | LogEntry::Ceiling(_) | LogEntry::Covered { .. } => {}
         }
     }
 

@@ -133,6 +133,7 @@ pub fn profile() -> Profile {
         fetch_after: Duration::from_secs(10),
         suspect_after: Duration::from_secs(1),
         relay_for: Duration::from_secs(30),
+        records_kept_bytes: usize::MAX,
     }
 }
 

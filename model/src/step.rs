@@ -239,6 +239,9 @@ fn carry_out(
         Effect::Read { request, at, .. } => answer_read(request, at, host, history, broken),
         Effect::Quarantine(_) => broken.add(Invariant::Sound),
         Effect::Resigned => {}
+        Effect::ServeChunk { .. } | Effect::AddChunk { .. } | Effect::Restore { .. } | Effect::DiscardChunks => {
+            unreachable!("nothing is flushed here, so nothing is dropped that somebody needs")
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::id::{ClusterId, Epoch, NodeId};
-use crate::limits::{COORDINATORS_MAX, MEMBERS_MAX};
+use crate::limits::{COORDINATORS_MAX, MEMBERS_MAX, RECORDS_KEPT_BYTES};
 
 /// Who stores data and who issues timestamps in one epoch. The two sets are independent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -109,7 +109,7 @@ pub struct NodeConfig {
     pub seed: u64,
 }
 
-/// The time constants of a node: how eager it is, and how patient.
+/// The constants of a node: how eager it is, how patient, and how much it keeps for others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// At most one frame goes to a peer in this time, and in a cluster with recent traffic about one does.
@@ -134,6 +134,9 @@ pub struct Profile {
     pub suspect_after: Duration,
     /// For how long a fetched stream goes on being relayed; the one who asked renews it.
     pub relay_for: Duration,
+    /// How many bytes of records are kept for members that are behind. What exceeds it is dropped, the oldest first, once this node has
+    /// flushed it; who needs it is sent a snapshot.
+    pub records_kept_bytes: usize,
 }
 
 impl Profile {
@@ -151,6 +154,7 @@ impl Profile {
             fetch_after: Duration::from_millis(50),
             suspect_after: Duration::from_millis(500),
             relay_for: Duration::from_secs(1),
+            records_kept_bytes: RECORDS_KEPT_BYTES,
         }
     }
 

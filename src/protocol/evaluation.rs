@@ -38,6 +38,8 @@ enum State {
     Idle,
     /// A batch up to this bound is out.
     Busy(Hlc),
+    /// The executor is being given another replica's state.
+    Restoring,
     /// The executor met a thunk that it does not know; it is tried again from time to time.
     Blocked {
         thunk: ThunkId,
@@ -64,7 +66,7 @@ impl Evaluation {
     pub(crate) fn blocked_by(&self) -> Option<&ThunkId> {
         match &self.state {
             State::Blocked { thunk, .. } => Some(thunk),
-            State::Idle | State::Busy(_) => None,
+            State::Idle | State::Busy(_) | State::Restoring => None,
         }
     }
 
@@ -72,7 +74,7 @@ impl Evaluation {
     pub(crate) fn retry_at(&self) -> Monotonic {
         match self.state {
             State::Blocked { retry_at, .. } => retry_at,
-            State::Idle | State::Busy(_) => Monotonic::NEVER,
+            State::Idle | State::Busy(_) | State::Restoring => Monotonic::NEVER,
         }
     }
 
@@ -89,7 +91,7 @@ impl Evaluation {
         match self.state {
             State::Idle => {}
             State::Blocked { retry_at, .. } if now >= retry_at => self.state = State::Idle,
-            State::Busy(_) | State::Blocked { .. } => return None,
+            State::Busy(_) | State::Restoring | State::Blocked { .. } => return None,
         }
         let held = streams.iter().map(|(coordinator, stream)| match limit {
             Limit::Cut(decree) if stream.received() >= decree.cut_of(*coordinator) => Hlc::MAX,
@@ -129,6 +131,26 @@ impl Evaluation {
         self.state = State::Busy(upto);
         self.handed = upto;
         Some(Batch { records, upto })
+    }
+
+    /// *Gives* whether no batch is out; then none is handed out before [`Evaluation::on_restored`].
+    pub(crate) fn begin_restoring(&mut self) -> bool {
+        if let State::Busy(_) = self.state {
+            return false;
+        }
+        self.state = State::Restoring;
+        true
+    }
+
+    /// The versions hold everything up to `bound` now.
+    pub(crate) fn on_restored(&mut self, bound: Hlc) {
+        assert!(
+            self.state == State::Restoring && bound >= self.evaluated,
+            "I-12: evaluation goes from {} to a snapshot at {bound}, {:?}",
+            self.evaluated,
+            self.state
+        );
+        *self = Self::new(bound);
     }
 
     /// The executor is done with the batch that was out.

@@ -34,6 +34,12 @@ pub enum Message {
     Outbid(Outbid),
     /// It has ended like this.
     Decided(Decree),
+    /// I keep this stream no more.
+    Gone(Gone),
+    /// A request for a piece of a snapshot.
+    SnapshotRequest(SnapshotRequest),
+    /// A piece of a snapshot.
+    SnapshotChunk(SnapshotChunk),
 }
 
 impl Message {
@@ -49,6 +55,9 @@ impl Message {
             Self::Accepted(accepted) => accepted.epoch,
             Self::Outbid(outbid) => outbid.epoch,
             Self::Decided(decree) => decree.ends(),
+            Self::Gone(gone) => gone.epoch,
+            Self::SnapshotRequest(request) => request.epoch,
+            Self::SnapshotChunk(chunk) => chunk.epoch,
         }
     }
 }
@@ -125,4 +134,39 @@ pub struct Fetch {
     pub coordinator: NodeId,
     /// What the sender holds: everything up to here.
     pub after: Hlc,
+}
+
+/// "I keep no records of this stream at or below `through`." A receiver that holds the stream less far, and has not evaluated up to there,
+/// needs a snapshot, for which it may ask the sender. Who holds or has evaluated that much concludes nothing: the message is old.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Gone {
+    /// The stream's epoch. The sender may have forgotten all of it.
+    pub epoch: Epoch,
+    /// Whose stream was asked for.
+    pub coordinator: NodeId,
+    /// The sender has evaluated up to here at least, and so can serve a snapshot that reaches as far.
+    pub through: Hlc,
+}
+
+/// "Send me a piece of a snapshot."
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct SnapshotRequest {
+    /// The sender's epoch. A receiver in a later one sends decrees first: a snapshot may reach into an epoch only that its receiver knows.
+    pub epoch: Epoch,
+    /// The sender has evaluated up to here: a snapshot at or below is of no use to it.
+    pub above: Hlc,
+    /// The bound of the checkpoint of which it has pieces; none if it has none.
+    pub bound: Option<Hlc>,
+    /// Where the piece begins that it needs next, as drivers write it; empty: at the beginning.
+    pub cursor: Vec<u8>,
+}
+
+/// "Here is a piece of a snapshot": the state of a replica at a bound below the start of every epoch after `epoch`. Nothing is concluded
+/// from a piece; once all are there and make the whole that they name, their receiver may go on from the bound.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct SnapshotChunk {
+    /// The epoch that the sender was in when it was asked. A receiver in an earlier one drops the piece.
+    pub epoch: Epoch,
+    /// The piece, as drivers write it. It says which checkpoint it belongs to.
+    pub bytes: Vec<u8>,
 }

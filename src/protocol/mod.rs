@@ -13,6 +13,15 @@
 //!   earlier than the log entries that were to be persisted before their batch.
 //! - [`Effect::Read`]: read at the snapshot given, which is at or below the evaluated bound, and answer the request.
 //! - [`Effect::Reply`]: the answer of a request; a request is answered exactly once.
+//! - [`Effect::ServeChunk`]: answer the peer directly, with a frame that holds one [`message::SnapshotChunk`] and nothing else. If the
+//!   checkpoint that the request names is at hand, send the piece that begins at its cursor, else the first piece of another one whose
+//!   bound is flushed and above the request's `above`; take one if there is none, and keep it while it is asked for.
+//! - [`Effect::AddChunk`]: add the piece to what has come so far, and come back with [`Input::ChunkTaken`]. A piece of another checkpoint
+//!   takes the place of what has come, if it is its first one. What cannot be added, or does not make a whole, is thrown away with
+//!   everything before it. No other piece is handed out until then.
+//! - [`Effect::Restore`]: go on from the checkpoint that has come, make its versions durable, then come back with
+//!   [`Input::Restored`]. No batch is out then, and none comes before.
+//! - [`Effect::DiscardChunks`]: throw away the pieces that have come.
 //! - Call `step` with [`Input::Wake`] at or after [`Node::wake_at`](node::Node::wake_at).
 
 mod acceptor;
@@ -38,6 +47,7 @@ mod stream;
 mod submission;
 #[cfg(test)]
 mod testing;
+mod transfer;
 pub mod validation;
 mod watermark;
 
@@ -52,7 +62,7 @@ use crate::transaction::{Record, Settlement, ThunkId, Transaction};
 
 pub use acceptor::Acceptor;
 use decree::Decree;
-use message::Message;
+use message::{Message, SnapshotRequest};
 pub use planted::Bug;
 use planted::Planted;
 pub use reconfiguration::{Change, ChangeError};
@@ -87,6 +97,13 @@ pub enum Input {
         request: RequestId,
         /// How.
         change: Change,
+    },
+    /// What became of the piece of a checkpoint that was to be added.
+    ChunkTaken(ChunkTaken),
+    /// The versions are those of the checkpoint at this bound, durably.
+    Restored {
+        /// The evaluated bound from now on.
+        bound: Hlc,
     },
     /// The node is to be shut down: it takes nothing new, ends what it has, and takes back its hold on the watermark.
     Resign,
@@ -136,6 +153,27 @@ pub enum Effect {
         /// The answer.
         reply: Reply,
     },
+    /// Send a piece of a checkpoint.
+    ServeChunk {
+        /// To whom.
+        to: NodeId,
+        /// The epoch that goes into the answer.
+        epoch: Epoch,
+        /// Which piece.
+        request: SnapshotRequest,
+    },
+    /// Add this piece to the checkpoint that is being received.
+    AddChunk {
+        /// As another replica's driver made it.
+        bytes: Vec<u8>,
+    },
+    /// Go on from the checkpoint that was received.
+    Restore {
+        /// Its evaluated bound.
+        bound: Hlc,
+    },
+    /// The pieces received so far are of no use any more.
+    DiscardChunks,
     /// A majority knows that this node will issue nothing more in the epoch: it may be stopped, and nobody waits for it.
     Resigned,
     /// The node has stopped serving and evaluating; it goes on holding and relaying streams.
@@ -177,6 +215,31 @@ pub enum LogEntry {
         /// By coordinator, ascending.
         positions: Vec<(NodeId, Hlc)>,
     },
+    /// Versions at this bound are about to be installed. Once they are, records at or below it may be missing among the entries before
+    /// and after this one, and what is there is no prefix.
+    Covered {
+        /// The bound.
+        bound: Hlc,
+    },
+}
+
+/// What became of a piece of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChunkTaken {
+    /// It is there, perhaps since earlier, and more are needed.
+    More {
+        /// The bound of the checkpoint.
+        bound: Hlc,
+        /// Where the piece begins that is needed now, as the driver writes it.
+        next: Vec<u8>,
+    },
+    /// All pieces are there, and they make the checkpoint that they name.
+    Complete {
+        /// Its bound.
+        bound: Hlc,
+    },
+    /// It is of no use, and everything that had come before it was thrown away.
+    Refused,
 }
 
 /// Records to evaluate, in timestamp order.
@@ -264,6 +327,16 @@ pub enum Doubt {
     Quarantined {
         /// This node.
         node: NodeId,
+    },
+    /// This replica was too far behind and went on from the state of another, in which the transaction is, or is not.
+    #[error(
+        "{node} was behind and went on from a snapshot at {bound}, above the transaction: ask for its outcome by its id"
+    )]
+    CoveredBySnapshot {
+        /// This node.
+        node: NodeId,
+        /// The snapshot's bound.
+        bound: Hlc,
     },
 }
 

@@ -4,7 +4,7 @@
 //! of every stream, gathered from the entries of the log in the order of their writing. What follows from it is not decided here:
 //! `node` goes on from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::decree::Decree;
@@ -21,6 +21,8 @@ pub struct Recovered {
     votes: BTreeMap<Epoch, Acceptor>,
     streams: BTreeMap<(Epoch, NodeId), Vec<Arc<Record>>>,
     held: BTreeMap<(Epoch, NodeId), Hlc>,
+    /// The bounds of the snapshots that were to be installed.
+    covered: BTreeSet<Hlc>,
 }
 
 impl Recovered {
@@ -50,6 +52,9 @@ impl Recovered {
                 self.votes.insert(epoch, acceptor);
             }
             LogEntry::Decree(decree) => self.decrees.push(decree),
+            LogEntry::Covered { bound } => {
+                self.covered.insert(bound);
+            }
         }
     }
 
@@ -66,6 +71,16 @@ impl Recovered {
     /// The last vote on the end of `epoch`.
     pub(crate) fn vote(&self, epoch: Epoch) -> Option<&Acceptor> {
         self.votes.get(&epoch)
+    }
+
+    /// Records at or below may be missing: the versions, which hold everything up to `evaluated`, may have come as a snapshot. One that
+    /// was not installed any more before the node stopped lies above.
+    pub(crate) fn covered(&self, evaluated: Hlc) -> Hlc {
+        self.covered
+            .range(..=evaluated)
+            .next_back()
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The records of a stream, ascending, and how far the stream is known to be held; that may lie above the last record.

@@ -22,7 +22,7 @@ pub(crate) struct Stream {
     coordinator: NodeId,
     /// Records above `dropped`, ascending.
     records: VecDeque<Held>,
-    /// Everything at or below has been dropped from `records`, because nobody needs it any more.
+    /// Everything at or below has been dropped from `records`, or was never in it.
     dropped: Hlc,
     /// Everything at or below is held.
     received: Hlc,
@@ -65,7 +65,7 @@ impl Stream {
 
     /// The stream as a restarted node finds it: these records, and nothing else up to `held`, all of it durable.
     ///
-    /// *Given* `records` ascending and above `start`.
+    /// *Given* `records` ascending and above `start`: the epoch's, or where a snapshot in it ends.
     pub(crate) fn recovered(epoch: Epoch, coordinator: NodeId, start: Hlc, records: &[Arc<Record>], held: Hlc) -> Self {
         let mut stream = Self::new(epoch, coordinator, start);
         let last = records.last().map_or(start, |last| last.hlc);
@@ -197,8 +197,8 @@ impl Stream {
 
     /// A piece of the stream from `after` on: records up to about `bytes_max` (one at least), and the position they reach.
     ///
-    /// What was dropped is not served: such a piece begins where records are still kept, because who asks was known to hold
-    /// all below, and only an old message says otherwise. A piece joins on to the last record before it, since a node that has
+    /// What was dropped is not served: such a piece begins where records are still kept. Who asks has it, as far as is known here, or
+    /// is told that it is gone. A piece joins on to the last record before it, since a node that has
     /// restarted knows of no promise above its last record. Who asks for more than is held is told what is held, and no further:
     /// between there may be records that this node has never seen.
     pub(crate) fn piece(&self, after: Hlc, bytes_max: usize) -> Append {
@@ -230,6 +230,26 @@ impl Stream {
         let through = through.min(self.durable);
         while let Some(held) = self.records.pop_front_if(|held| held.record.hlc <= through) {
             self.dropped = held.record.hlc;
+        }
+    }
+
+    /// The place of the first record kept; absent where there is none.
+    pub(crate) fn first_record(&self) -> Option<Hlc> {
+        self.records.front().map(|first| first.record.hlc)
+    }
+
+    /// The durable versions of this node hold everything up to `bound`: the stream is held up to there, without its records, which may
+    /// never have been here.
+    pub(crate) fn cover(&mut self, bound: Hlc) {
+        let held = self.first_above(bound);
+        self.records.drain(..held);
+        self.dropped = self.dropped.max(bound);
+        self.received = self.received.max(bound);
+        self.durable = self.durable.max(bound);
+        self.pending.retain(|(_, position)| *position > bound);
+        if self.pending.is_empty() {
+            // What is above was durable, or is a promise behind records that need to be durable no more.
+            self.durable = self.received;
         }
     }
 

@@ -19,7 +19,7 @@ pub(crate) struct Submissions {
 impl Submissions {
     /// Whether one more may be taken in.
     ///
-    /// *Given* the weight of the own records that a majority does not hold yet, and of those that some member still needs.
+    /// *Given* the weight of the own records that a majority does not hold yet, and of those that cannot be dropped yet.
     pub(crate) fn check_capacity(&self, unstable_bytes: usize, kept_bytes: usize) -> Result<(), Refusal> {
         let bounds = [
             (
@@ -32,11 +32,7 @@ impl Submissions {
                 unstable_bytes,
                 UNSTABLE_BYTES_MAX,
             ),
-            (
-                "bytes of records wait for a member that is behind",
-                kept_bytes,
-                STREAM_BYTES_KEPT_MAX,
-            ),
+            ("bytes of records wait to be flushed", kept_bytes, STREAM_BYTES_KEPT_MAX),
         ];
         match bounds.into_iter().find(|(_, used, limit)| used >= limit) {
             Some((what, _, limit)) => Err(Refusal::Overloaded { what, limit }),
@@ -68,6 +64,12 @@ impl Submissions {
             let request = self.waiting.remove(&settlement.record.hlc)?;
             Some((request, Reply::Settled(settlement)))
         })
+    }
+
+    /// *Gives* the requests that wait for transactions at or below `bound`, whose outcomes will not be seen here.
+    pub(crate) fn cover(&mut self, bound: Hlc) -> impl Iterator<Item = RequestId> {
+        let above = self.waiting.split_off(&bound.next());
+        std::mem::replace(&mut self.waiting, above).into_values()
     }
 
     /// The request that waits for the transaction at `hlc`, which is void: it will have another place.

@@ -91,8 +91,18 @@ pub fn validate(message: &Message) -> Result<(), InvalidMessage> {
         Message::Accepted(accepted) => validate_ballot(accepted.ballot),
         Message::Outbid(outbid) => validate_ballot(outbid.ballot),
         Message::Decided(decree) => validate_decree(decree),
-        // A request for a stream may name any place in any stream.
-        Message::Fetch(_) => Ok(()),
+        // A request for a stream may name any place in any stream, and so may its refusal.
+        Message::Fetch(_) | Message::Gone(_) => Ok(()),
+        Message::SnapshotRequest(request) => at_most(
+            "bytes of a place in a snapshot",
+            request.cursor.len(),
+            limits::SNAPSHOT_CURSOR_BYTES_MAX,
+        ),
+        Message::SnapshotChunk(chunk) => at_most(
+            "bytes of a piece of a snapshot",
+            chunk.bytes.len(),
+            limits::SNAPSHOT_CHUNK_BYTES_MAX,
+        ),
     }
 }
 

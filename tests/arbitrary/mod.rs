@@ -8,7 +8,9 @@ use plimsoll::lattice::{Digest, Row};
 use plimsoll::limits::BALLOT_ROUND_MAX;
 use plimsoll::protocol::decree::{Answer, Ballot, Decree};
 use plimsoll::protocol::frame::Frame;
-use plimsoll::protocol::message::{Accept, Accepted, Append, Fetch, Message, Outbid, Prepare, Promise};
+use plimsoll::protocol::message::{
+    Accept, Accepted, Append, Fetch, Gone, Message, Outbid, Prepare, Promise, SnapshotChunk, SnapshotRequest,
+};
 use plimsoll::time::Hlc;
 use plimsoll::transaction::{Footprint, Record, ThunkId, Transaction};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -135,6 +137,28 @@ fn answer() -> impl Strategy<Value = Answer> {
     })
 }
 
+fn gone() -> impl Strategy<Value = Gone> {
+    (epoch(), node(), hlc()).prop_map(|(epoch, coordinator, through)| Gone {
+        epoch,
+        coordinator,
+        through,
+    })
+}
+
+fn snapshot_request() -> impl Strategy<Value = SnapshotRequest> {
+    let place = (proptest::option::of(hlc()), vec(any::<u8>(), 0..40));
+    (epoch(), hlc(), place).prop_map(|(epoch, above, (bound, cursor))| SnapshotRequest {
+        epoch,
+        above,
+        bound,
+        cursor,
+    })
+}
+
+fn snapshot_chunk() -> impl Strategy<Value = SnapshotChunk> {
+    (epoch(), vec(any::<u8>(), 0..300)).prop_map(|(epoch, bytes)| SnapshotChunk { epoch, bytes })
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let promise = (epoch(), ballot(), answer());
     prop_oneof![
@@ -147,6 +171,9 @@ fn message() -> impl Strategy<Value = Message> {
         1 => (epoch(), ballot()).prop_map(|(epoch, ballot)| Message::Accepted(Accepted { epoch, ballot })),
         1 => (epoch(), ballot()).prop_map(|(epoch, ballot)| Message::Outbid(Outbid { epoch, ballot })),
         1 => decree().prop_map(Message::Decided),
+        1 => gone().prop_map(Message::Gone),
+        1 => snapshot_request().prop_map(Message::SnapshotRequest),
+        1 => snapshot_chunk().prop_map(Message::SnapshotChunk),
     ]
 }
 

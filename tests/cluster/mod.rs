@@ -14,10 +14,10 @@ use plimsoll::key::Value;
 use plimsoll::lattice::Digest;
 use plimsoll::protocol::config::{Membership, NodeConfig, Profile};
 use plimsoll::protocol::invariants::{Invariant, Thoroughness, Violation, Watcher};
-use plimsoll::protocol::message::Message;
+use plimsoll::protocol::message::{Message, SnapshotChunk, SnapshotRequest};
 use plimsoll::protocol::node::Node;
 use plimsoll::protocol::{
-    Batch, Change, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Recovered, Reply, SyncMark,
+    Batch, Change, ChunkTaken, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Recovered, Reply, SyncMark,
 };
 use plimsoll::time::{Hlc, Monotonic, Now, Timestamp, WallTime};
 use plimsoll::transaction::{Footprint, Outcome, Settlement, ThunkId, Transaction};
@@ -59,6 +59,19 @@ struct Arrival {
     input: Input,
 }
 
+/// What a replica has evaluated up to a bound, in place of its versions.
+#[derive(Clone, Debug)]
+struct Checkpoint {
+    bound: Hlc,
+    order: Vec<Timestamp>,
+}
+
+/// Timestamps in one piece of a checkpoint.
+const PIECE: usize = 3;
+
+/// A piece of a checkpoint on its way: the bound, how many timestamps there are, the number of the first one here, and what is here.
+type Piece = (Hlc, u64, u64, Vec<Timestamp>);
+
 /// The nodes and what lies between them.
 pub(crate) struct Cluster {
     pub(crate) now_us: u64,
@@ -98,8 +111,20 @@ pub(crate) struct Cluster {
     pub(crate) planted: Option<Invariant>,
     /// What was found of violations that a test has planted.
     pub(crate) violations: Vec<Violation>,
-    /// Whether what is evaluated survives a crash at once, or not at all.
+    /// Whether what is evaluated survives a crash, once the log entries before it do, or not at all.
     pub(crate) is_flushing: bool,
+    /// Up to where the versions of each node survive a crash.
+    flushed: BTreeMap<NodeId, Hlc>,
+    /// What each node has evaluated up to which bound while its log was being synced up to a mark.
+    unflushed: BTreeMap<NodeId, VecDeque<(SyncMark, Hlc)>>,
+    /// The checkpoint that each node serves.
+    checkpoints: BTreeMap<NodeId, Checkpoint>,
+    /// The checkpoint that each node is receiving, and how much of it is there.
+    assemblies: BTreeMap<NodeId, Checkpoint>,
+    /// Who was served a piece of a snapshot, by whom, and when.
+    pub(crate) served: Vec<(u64, NodeId, NodeId)>,
+    /// How long an executor takes to go on from a snapshot.
+    pub(crate) restore_us: u64,
     profile: Profile,
     requests: u64,
 }
@@ -157,6 +182,12 @@ impl Cluster {
             planted: None,
             violations: Vec::new(),
             is_flushing: false,
+            flushed: BTreeMap::new(),
+            unflushed: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
+            assemblies: BTreeMap::new(),
+            served: Vec::new(),
+            restore_us: 1_000,
             requests: 0,
         };
         for a in &ids {
@@ -197,7 +228,7 @@ impl Cluster {
     pub(crate) fn recovered(&self, id: NodeId, entries: &[LogEntry]) -> Node {
         let recovered = Recovered::from_entries(entries.iter().cloned());
         let (config, now) = (config(id, &self.profile), Monotonic(self.now_us));
-        Node::recover(config, self.genesis.clone(), &recovered, Hlc::ZERO, now)
+        Node::recover(config, self.genesis.clone(), &recovered, self.flushed_of(id), now)
     }
 
     pub(crate) fn submit(&mut self, at: NodeId, number: u64) -> RequestId {
@@ -255,24 +286,37 @@ impl Cluster {
     pub(crate) fn crash(&mut self, id: NodeId) {
         self.dead.insert(id);
         self.unsynced.remove(&id);
+        self.unflushed.remove(&id);
+        self.checkpoints.remove(&id);
+        self.assemblies.remove(&id);
         self.watcher.on_crash(id);
         let is_frame = |arrival: &Arrival| matches!(arrival.input, Input::Receive { .. });
         self.arrivals.retain(|arrival| arrival.to != id || is_frame(arrival));
     }
 
-    /// The node starts again with what is on its disk; its versions were in memory and are evaluated anew.
+    /// The node starts again with what is on its disk; of its versions what was flushed, and the rest is evaluated anew.
     pub(crate) fn restart(&mut self, id: NodeId) {
         let node = self.recovered(id, self.log(id));
         self.watcher.on_restart(&node);
         self.note_violations();
         self.nodes.insert(id, node);
-        self.evaluated.remove(&id);
+        let flushed = self.flushed_of(id);
+        let order = self.evaluated.entry(id).or_default();
+        order.retain(|timestamp| timestamp.hlc <= flushed);
         self.dead.remove(&id);
         self.step(id, Input::Wake);
     }
 
     pub(crate) fn receive(&mut self, to: NodeId, from: NodeId, messages: Vec<Message>) {
         self.step(to, Input::Receive { from, messages });
+    }
+
+    /// What is on its way to a node arrives once more, that much later.
+    pub(crate) fn repeat_frames_to(&mut self, id: NodeId, later_ms: u64) {
+        let is_frame = |arrival: &&Arrival| arrival.to == id && matches!(arrival.input, Input::Receive { .. });
+        let mut again: Vec<Arrival> = self.arrivals.iter().filter(is_frame).cloned().collect();
+        again.iter_mut().for_each(|arrival| arrival.at_us += later_ms * 1000);
+        self.arrivals.extend(again);
     }
 
     /// Runs until `ms` milliseconds since the start.
@@ -422,19 +466,115 @@ impl Cluster {
                     boundary,
                     value: folded + u64::from(self.corrupt == Some(id)),
                 };
+                if self.is_flushing {
+                    self.flush(id, batch.upto);
+                }
                 let evaluated = Evaluated {
                     upto: batch.upto,
                     settlements,
                     digests: vec![digest],
-                    flushed: if self.is_flushing { batch.upto } else { Hlc::ZERO },
+                    flushed: self.flushed_of(id),
                     blocked: None,
                 };
                 self.arrive(0, id, Input::Evaluated(evaluated));
             }
             Effect::Read { request, at, .. } => self.answer(request, Answer::Read(at)),
             Effect::Reply { request, reply } => self.answer(request, Answer::Reply(reply)),
+            Effect::ServeChunk { to, epoch, request } => {
+                let bytes = self.piece(id, &request);
+                self.served.push((self.now_us, id, to));
+                let chunk = SnapshotChunk { epoch, bytes };
+                let messages = vec![Message::SnapshotChunk(chunk)];
+                self.carry_out(id, Effect::Send { to, messages });
+            }
+            Effect::AddChunk { bytes } => {
+                let taken = self.add(id, &bytes);
+                self.arrive(10, id, Input::ChunkTaken(taken));
+            }
+            Effect::Restore { bound } => {
+                // The versions survive from here on, whether the node lives to hear of it or not.
+                let checkpoint = self.assemblies.remove(&id).expect("it was said to be complete");
+                assert_eq!(checkpoint.bound, bound);
+                self.evaluated.insert(id, checkpoint.order);
+                self.flushed.insert(id, bound);
+                self.unflushed.remove(&id);
+                self.watcher.on_snapshot(id, bound);
+                self.arrive(self.restore_us, id, Input::Restored { bound });
+            }
+            Effect::DiscardChunks => drop(self.assemblies.remove(&id)),
             Effect::Resigned => self.resigned.push((id, self.now_us)),
             Effect::Quarantine(_) => self.quarantined.push(id),
+        }
+    }
+
+    /// The versions are flushed up to here as soon as the log entries before are.
+    fn flush(&mut self, id: NodeId, upto: Hlc) {
+        let unsynced = self.unsynced.get(&id);
+        let last = unsynced.and_then(|unsynced| unsynced.back());
+        let last = last.map_or(SyncMark(0), |(mark, _)| *mark);
+        let first = unsynced.and_then(|unsynced| unsynced.front());
+        let first = first.map_or(SyncMark(u64::MAX), |(mark, _)| *mark);
+        let unflushed = self.unflushed.entry(id).or_default();
+        unflushed.push_back((last, upto));
+        while let Some((_, upto)) = unflushed.pop_front_if(|(mark, _)| *mark < first) {
+            self.flushed.insert(id, upto);
+        }
+    }
+
+    fn flushed_of(&self, id: NodeId) -> Hlc {
+        self.flushed.get(&id).copied().unwrap_or_default()
+    }
+
+    /// A piece of the checkpoint that is asked for, or the first one of another.
+    fn piece(&mut self, id: NodeId, request: &SnapshotRequest) -> Vec<u8> {
+        let known = self.checkpoints.get(&id).filter(|known| known.bound > request.above);
+        let is_asked_for = known.is_some_and(|known| Some(known.bound) == request.bound);
+        if known.is_none() {
+            let bound = self.flushed_of(id);
+            let order = self.evaluated.get(&id).into_iter().flatten();
+            let order = order.filter(|timestamp| timestamp.hlc <= bound).copied().collect();
+            self.checkpoints.insert(id, Checkpoint { bound, order });
+        }
+        let Checkpoint { bound, order } = &self.checkpoints[&id];
+        let first = match is_asked_for {
+            true => u64::from_be_bytes(request.cursor[..].try_into().expect("as written below")),
+            false => 0,
+        };
+        let timestamps = order.iter().skip(first as usize).take(PIECE).copied().collect();
+        let piece: Piece = (*bound, order.len() as u64, first, timestamps);
+        let mut bytes = Vec::new();
+        codec::encode(codec::Kind::SnapshotChunk, &piece, &mut bytes).expect("small");
+        bytes
+    }
+
+    fn add(&mut self, id: NodeId, bytes: &[u8]) -> ChunkTaken {
+        let Ok::<Piece, _>((bound, count, first, timestamps)) = codec::decode(codec::Kind::SnapshotChunk, bytes) else {
+            self.assemblies.remove(&id);
+            return ChunkTaken::Refused;
+        };
+        let new = || Checkpoint {
+            bound,
+            order: Vec::new(),
+        };
+        let assembly = self.assemblies.entry(id).or_insert_with(new);
+        if assembly.bound != bound {
+            *assembly = new();
+        }
+        let received = assembly.order.len() as u64;
+        if first > received {
+            self.assemblies.remove(&id);
+            return ChunkTaken::Refused;
+        }
+        assembly
+            .order
+            .extend(timestamps.iter().skip((received - first) as usize));
+        let received = assembly.order.len() as u64;
+        match received < count {
+            true => ChunkTaken::More {
+                bound,
+                next: received.to_be_bytes().to_vec(),
+            },
+            false => ChunkTaken::Complete { bound },
         }
     }
 

@@ -266,6 +266,7 @@ impl ProfileConfig {
             fetch_after: or(self.fetch_after_ms, base.fetch_after),
             suspect_after: or(self.suspect_after_ms, base.suspect_after),
             relay_for: or(self.relay_for_ms, base.relay_for),
+            records_kept_bytes: base.records_kept_bytes,
         }
     }
 }

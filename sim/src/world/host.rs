@@ -574,6 +574,8 @@ impl<R: Replica> Host<R> {
                 let at_us = self.protocol.work(0);
                 self.answer(at_us, request, body, outside);
             }
+            // Nodes of this world keep what others lack, but for one that joins late; snapshots are not carried here.
+            Effect::ServeChunk { .. } | Effect::AddChunk { .. } | Effect::Restore { .. } | Effect::DiscardChunks => {}
             Effect::Resigned => {
                 let now_us = self.protocol.work(0);
                 self.trip(now_us, |trigger| *trigger == Trigger::Resigned, outside);
@@ -750,7 +752,11 @@ fn records(entries: &[LogEntry]) -> impl Iterator<Item = (NodeId, &Record)> {
         LogEntry::Records {
             coordinator, records, ..
         } => Some((*coordinator, records)),
-        LogEntry::Ceiling(_) | LogEntry::Vote { .. } | LogEntry::Decree(_) | LogEntry::Held { .. } => None,
+        LogEntry::Ceiling(_)
+        | LogEntry::Vote { .. }
+        | LogEntry::Decree(_)
+        | LogEntry::Held { .. }
+        | LogEntry::Covered { .. } => None,
     });
     pieces.flat_map(|(coordinator, records)| records.iter().map(move |record| (coordinator, &**record)))
 }

@@ -60,7 +60,7 @@ pub enum Invariant {
     Monotone,
     /// I-13: a member that acknowledges in an epoch holds the whole history below its start.
     Complete,
-    /// I-14: no record is dropped that some member still needs.
+    /// I-14: no record is dropped that some member still needs, unless a snapshot covers it.
     Kept,
 }
 
@@ -168,7 +168,13 @@ impl Watcher {
     #[inline]
     pub fn on_input(&mut self, node: NodeId, input: &Input) {
         match input {
-            Input::Receive { .. } | Input::Wake | Input::Persisted(_) | Input::Change { .. } | Input::Resign => {}
+            Input::Receive { .. }
+            | Input::Wake
+            | Input::Persisted(_)
+            | Input::Change { .. }
+            | Input::ChunkTaken(_)
+            | Input::Restored { .. }
+            | Input::Resign => {}
             Input::Submit { transaction, .. } => self.order.on_submit(transaction.id),
             Input::Read { request, mode, .. } => self.on_read(node, *request, *mode),
             Input::Evaluated(evaluated) => self.on_evaluated(node, evaluated),
@@ -192,7 +198,13 @@ impl Watcher {
                 Effect::Evaluate(batch) => self.on_batch(place, batch),
                 Effect::Read { request, at, .. } => self.on_read_given(place, *request, *at),
                 Effect::Reply { request, reply } => self.on_reply(place, *request, reply),
-                Effect::Persist { .. } | Effect::Resigned | Effect::Quarantine(_) => {}
+                Effect::Persist { .. }
+                | Effect::ServeChunk { .. }
+                | Effect::AddChunk { .. }
+                | Effect::Restore { .. }
+                | Effect::DiscardChunks
+                | Effect::Resigned
+                | Effect::Quarantine(_) => {}
             }
         }
         if std::mem::take(&mut self.nodes[place].run.has_evaluated) {
@@ -234,6 +246,7 @@ impl Watcher {
         let settled = self.order.count_to(bound);
         let seen = &mut self.nodes[place];
         seen.flushed = seen.flushed.max(bound);
+        seen.covered = seen.covered.max(bound);
         seen.run.settled = seen.run.settled.max(settled);
         for (epoch, part) in self.epochs.iter().zip(&mut seen.parts) {
             for (stream, holding) in epoch.streams.iter().zip(&mut part.holdings) {

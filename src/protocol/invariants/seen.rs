@@ -207,6 +207,8 @@ pub(super) struct NodeSeen {
     pub(super) ceiling: Hlc,
     /// Its executor has said that its versions are durable up to here.
     pub(super) flushed: Hlc,
+    /// It has installed snapshots up to here.
+    pub(super) covered: Hlc,
     pub(super) run: Run,
 }
 
@@ -227,6 +229,8 @@ pub(super) struct Run {
     pub(super) strict_reads: BTreeMap<RequestId, Hlc>,
     /// The place of the oldest epoch that it has not forgotten.
     pub(super) first_kept: usize,
+    /// How much it has dropped for lack of room, as it says.
+    pub(super) dropped_for_room: u64,
     /// It has come back from its executor in this step.
     pub(super) has_evaluated: bool,
 }
@@ -239,6 +243,7 @@ impl NodeSeen {
             promised: Hlc::ZERO,
             ceiling: Hlc::ZERO,
             flushed: Hlc::ZERO,
+            covered: Hlc::ZERO,
             run: Run::default(),
         }
     }

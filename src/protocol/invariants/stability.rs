@@ -120,7 +120,10 @@ impl Watcher {
                 | Message::Accept(_)
                 | Message::Accepted(_)
                 | Message::Outbid(_)
-                | Message::Decided(_) => {}
+                | Message::Decided(_)
+                | Message::Gone(_)
+                | Message::SnapshotRequest(_)
+                | Message::SnapshotChunk(_) => {}
             }
         }
     }

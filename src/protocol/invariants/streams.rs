@@ -22,7 +22,7 @@ impl Watcher {
             } => self.on_records(place, *epoch, *coordinator, records),
             LogEntry::Held { epoch, positions } => self.on_held(place, *epoch, positions),
             LogEntry::Decree(decree) => self.on_installed(place, decree),
-            LogEntry::Ceiling(_) | LogEntry::Vote { .. } => {}
+            LogEntry::Ceiling(_) | LogEntry::Vote { .. } | LogEntry::Covered { .. } => {}
         }
     }
 
@@ -39,7 +39,7 @@ impl Watcher {
                 *known = (*known).max(*ceiling);
             }
             LogEntry::Vote { epoch, acceptor } => self.on_vote(place, *epoch, acceptor),
-            LogEntry::Decree(_) | LogEntry::Held { .. } => {}
+            LogEntry::Decree(_) | LogEntry::Held { .. } | LogEntry::Covered { .. } => {}
         }
     }
 
@@ -241,8 +241,14 @@ impl Watcher {
     }
 
     /// Invariant I-14: what a node drops every member of its epoch holds durably, in its versions or in its own log; and the node itself has
-    /// evaluated it.
+    /// evaluated it. Only for lack of room it may drop what it has flushed, and so can give as a snapshot; what it went past by a snapshot
+    /// itself it may never have had.
     pub(super) fn on_dropped(&mut self, place: usize, node: &Node) {
+        let dropped_for_room = node.counters().bytes_dropped_for_room;
+        let run = &mut self.nodes[place].run;
+        let has_no_room = std::mem::replace(&mut run.dropped_for_room, dropped_for_room) < dropped_for_room;
+        let seen = &self.nodes[place];
+        let given = if has_no_room { seen.flushed } else { seen.covered };
         let mut first_kept = None;
         for (epoch, coordinator, stream) in node.streams_held() {
             let Some((at, slot)) = self.stream_at(epoch, coordinator) else {
@@ -252,7 +258,7 @@ impl Watcher {
             let known = &mut self.nodes[place].parts[at].holdings[slot].dropped;
             if stream.dropped() > self.epochs[at].start && stream.dropped() > *known {
                 *known = stream.dropped();
-                self.check_dropped(place, at, slot, stream.dropped(), node.evaluated());
+                self.check_dropped((place, at, slot), stream.dropped(), given, node.evaluated());
             }
         }
         let first_kept = first_kept.unwrap_or_default();
@@ -261,13 +267,19 @@ impl Watcher {
             for slot in 0..self.epochs[forgotten].streams.len() {
                 let stream = &self.epochs[forgotten].streams[slot];
                 if let Some(last) = stream.final_count.checked_sub(1) {
-                    self.check_dropped(place, forgotten, slot, stream.issued[last].hlc, node.evaluated());
+                    self.check_dropped(
+                        (place, forgotten, slot),
+                        stream.issued[last].hlc,
+                        given,
+                        node.evaluated(),
+                    );
                 }
             }
         }
     }
 
-    fn check_dropped(&mut self, place: usize, at: usize, slot: usize, dropped: Hlc, evaluated: Hlc) {
+    /// *Given* up to where it may give a snapshot instead.
+    fn check_dropped(&mut self, (place, at, slot): (usize, usize, usize), dropped: Hlc, given: Hlc, evaluated: Hlc) {
         let (epoch, nodes) = (&self.epochs[at], &self.nodes);
         let stream = &epoch.streams[slot];
         let members = &self.epochs[nodes[place].run.epoch].membership.members;
@@ -277,7 +289,7 @@ impl Watcher {
             };
             seen.flushed < dropped && seen.parts[at].holdings[slot].durable < stream.count_to(dropped)
         };
-        let needy = members.iter().find(needs);
+        let needy = members.iter().find(needs).filter(|_| dropped > given);
         if needy.is_none() && dropped <= evaluated {
             return;
         }

@@ -29,6 +29,12 @@ pub struct Counters {
     pub reissued: u64,
     /// Messages of another epoch, dropped.
     pub other_epoch: u64,
+    /// Pieces of snapshots that were served.
+    pub chunks_served: u64,
+    /// Snapshots of other replicas that were installed here.
+    pub snapshots_installed: u64,
+    /// Bytes of records dropped because there were too many, though some member may have needed them.
+    pub bytes_dropped_for_room: u64,
     /// Appends that concern nobody here, and rows of nodes that are not in the epoch, dropped.
     pub not_for_us: u64,
 }

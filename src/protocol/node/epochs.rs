@@ -112,17 +112,27 @@ impl Node {
             }
             Message::Outbid(outbid) => self.succession.on_outbid(&outbid),
             Message::Decided(decree) => self.install(now, decree),
-            Message::Append(_) | Message::Row(_) | Message::Fetch(_) => unreachable!("routed elsewhere"),
+            Message::Append(_)
+            | Message::Row(_)
+            | Message::Fetch(_)
+            | Message::Gone(_)
+            | Message::SnapshotRequest(_)
+            | Message::SnapshotChunk(_) => unreachable!("routed elsewhere"),
         }
         self.say_all(said);
     }
 
     /// A message of an epoch that has ended is answered with what came after, one of a later epoch waits for the decrees.
-    pub(super) fn on_other_epoch(&mut self, now: Now, from: NodeId, message: Message) {
+    pub(super) fn on_other_epoch(&mut self, now: Now, from: NodeId, message: Message, effects: &mut Vec<Effect>) {
         let epoch = message.epoch();
         self.counters.other_epoch += 1;
         if epoch > self.membership().epoch {
             return;
+        }
+        if let Message::Fetch(fetch) = &message
+            && let Some(gone) = self.gone(fetch)
+        {
+            return self.say(from, Message::Gone(gone));
         }
         let ended = self.ended.iter_mut().find(|period| period.membership().epoch == epoch);
         match (message, ended) {
@@ -153,7 +163,9 @@ impl Node {
                     self.say(from, Message::Append(append));
                 }
             }
-            (Message::Row(_) | Message::Prepare(_) | Message::Accept(_), _) => {
+            (Message::Gone(gone), _) => self.on_gone(from, &gone),
+            (Message::SnapshotChunk(chunk), _) => self.on_chunk(now, from, chunk, effects),
+            (Message::Row(_) | Message::Prepare(_) | Message::Accept(_) | Message::SnapshotRequest(_), _) => {
                 let later = self.decrees.iter().filter(|decree| decree.ends() >= epoch);
                 let later = later.take(DECREES_AT_ONCE).cloned();
                 let said = later.map(|decree| (from, Message::Decided(decree))).collect();
@@ -259,12 +271,7 @@ impl Node {
 
     /// Forgets the epochs that are evaluated here and flushed by everybody.
     pub(super) fn forget_ended(&mut self) {
-        let through = self.evaluated().min(self.period.watermark().flushed_by_all());
-        while self
-            .ended
-            .pop_front_if(|period| period.ended_by().is_some_and(|decree| decree.start <= through))
-            .is_some()
-        {}
+        self.forget_ended_through(self.evaluated().min(self.period.watermark().flushed_by_all()));
     }
 
     /// Begins the epoch of `decree`, if it is the next one here.

@@ -37,6 +37,7 @@ impl Hash for Node {
             has_resigned,
             reconfiguration,
             guests,
+            transfer,
             counters: _,
             planted,
         } = self;
@@ -44,6 +45,6 @@ impl Hash for Node {
         (ceiling_asked, ceiling_took, period, pacing, evaluation).hash(state);
         (submissions, reads, agreement, quarantine, succession).hash(state);
         (ended, decrees, installing, held_back, log, mark, outbox, last_step).hash(state);
-        (is_resigning, has_resigned, reconfiguration, guests, planted).hash(state);
+        (is_resigning, has_resigned, reconfiguration, guests, transfer, planted).hash(state);
     }
 }

@@ -13,6 +13,7 @@ mod fingerprint;
 mod inspection;
 mod period;
 mod requests;
+mod snapshots;
 mod succession;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -32,8 +33,8 @@ use super::message::{Append, Message};
 use super::pacing::Pacing;
 use super::read::Reads;
 use super::reconfiguration::Reconfiguration;
-use super::stream::Stream;
 use super::submission::Submissions;
+use super::transfer::Transfer;
 use super::{
     Acceptor, Divergence, Doubt, Effect, Evaluated, Input, LogEntry, Planted, ReadMode, Recovered, Refusal, Reply,
     SyncMark,
@@ -56,6 +57,8 @@ pub struct Node {
     period: Period,
     pacing: Pacing,
     evaluation: Evaluation,
+    /// Of another replica's state to this one.
+    transfer: Transfer,
     submissions: Submissions,
     reads: Reads,
     agreement: Agreement,
@@ -102,6 +105,7 @@ impl Node {
             ceiling_took: Duration::ZERO,
             pacing: Pacing::new(membership.peers_of(config.id)),
             evaluation: Evaluation::new(Hlc::ZERO),
+            transfer: Transfer::default(),
             submissions: Submissions::default(),
             reads: Reads::default(),
             agreement: Agreement::new(config.id, membership.members.len()),
@@ -143,14 +147,17 @@ impl Node {
         let own = node.config.id;
         let (mut membership, mut start) = (genesis, Hlc::ZERO);
         for decree in recovered.decrees() {
-            let mut period = Period::recover(own, membership, start, recovered, evaluated);
-            period.end(decree);
-            node.ended.push_back(period);
+            // Of an epoch that a snapshot covers there may be parts in the log, which are of no use to anybody.
+            if decree.start > recovered.covered(evaluated) {
+                let mut period = Period::recover(own, membership, start, recovered, evaluated, Some(decree));
+                period.end(decree);
+                node.ended.push_back(period);
+            }
             (membership, start) = (decree.membership(), decree.start);
         }
         node.clock.begin_epoch(start);
         let vote = recovered.vote(membership.epoch);
-        node.period = Period::recover(own, membership.clone(), start, recovered, evaluated);
+        node.period = Period::recover(own, membership.clone(), start, recovered, evaluated, None);
         if vote.is_some_and(Acceptor::is_fenced) {
             node.period.fence();
         }
@@ -175,6 +182,8 @@ impl Node {
             Input::Resign => self.is_resigning = true,
             Input::Persisted(mark) => self.on_persisted(now, mark),
             Input::Evaluated(evaluated) => self.on_evaluated(now, evaluated, effects),
+            Input::ChunkTaken(taken) => self.on_chunk_taken(now, taken),
+            Input::Restored { bound } => self.on_restored(bound, effects),
             Input::Submit { request, transaction } => {
                 if let Err(refusal) = self.on_submit(now, request, transaction) {
                     effects.push(Effect::Reply {
@@ -206,6 +215,7 @@ impl Node {
         }
         self.extend_ceiling(now);
         self.on_time(now);
+        self.proceed_with_transfer(now, effects);
         self.reconfigure(now, effects);
         self.succeed(now, effects);
         self.resign(effects);
@@ -220,7 +230,7 @@ impl Node {
         let profile = &self.config.profile;
         let (mut retry_at, mut promise_at) = (Monotonic::NEVER, Monotonic::NEVER);
         if self.quarantine.is_none() {
-            retry_at = self.evaluation.retry_at();
+            retry_at = self.evaluation.retry_at().min(self.transfer.wake_at(profile));
         }
         if self.pacing.is_alone() && self.is_promise_awaited() {
             // There is no frame to carry the promise, so no frame wakes the node to make it.
@@ -271,10 +281,7 @@ impl Node {
 
     /// The weight of the records of all streams that this node keeps for who may need them, in bytes.
     pub fn records_bytes_kept(&self) -> usize {
-        self.periods()
-            .flat_map(|period| period.streams().values())
-            .map(Stream::bytes)
-            .sum()
+        self.periods().map(Period::bytes).sum()
     }
 
     /// Plants a bug, so that a checker can show that it finds it. Never in production.
@@ -296,7 +303,7 @@ impl Node {
     fn on_message(&mut self, now: Now, from: NodeId, message: Message, effects: &mut Vec<Effect>) {
         let epoch = message.epoch();
         if epoch != self.membership().epoch {
-            self.on_other_epoch(now, from, message);
+            self.on_other_epoch(now, from, message, effects);
             return;
         }
         self.succession.on_heard(from, now.monotonic);
@@ -307,7 +314,9 @@ impl Node {
             Message::Append(append) => self.on_append(now, from, append),
             Message::Row(row) => self.on_row(now, row, effects),
             Message::Fetch(fetch) => {
-                if self.period.is_open() {
+                if let Some(gone) = self.gone(&fetch) {
+                    self.outbox.push((from, Message::Gone(gone)));
+                } else if self.period.is_open() {
                     self.period.on_fetch(from, &fetch, now.monotonic, &self.config.profile);
                 } else {
                     let piece = self.period.piece(&fetch);
@@ -315,6 +324,9 @@ impl Node {
                 }
                 self.pacing.hurry(from);
             }
+            Message::Gone(gone) => self.on_gone(from, &gone),
+            Message::SnapshotRequest(request) => self.on_snapshot_request(from, request, effects),
+            Message::SnapshotChunk(chunk) => self.on_chunk(now, from, chunk, effects),
             Message::Prepare(_)
             | Message::Promise(_)
             | Message::Accept(_)
@@ -419,6 +431,7 @@ impl Node {
             ended.on_persisted(mark);
         }
         self.on_succession_persisted(mark);
+        self.transfer.on_persisted(mark);
         self.raise_positions();
     }
 
@@ -441,6 +454,7 @@ impl Node {
         effects.extend(answers.map(|(request, reply)| Effect::Reply { request, reply }));
         self.period.drop_through(self.evaluation.evaluated());
         self.forget_ended();
+        self.make_room();
     }
 
     /// The epochs that are not forgotten yet, the oldest first and the current one last.
@@ -448,9 +462,10 @@ impl Node {
         self.ended.iter().chain([&self.period])
     }
 
-    /// The weight of the own records that some member still needs, of all epochs.
+    /// The weight of the own records that cannot be dropped yet, of all epochs.
     fn own_bytes_kept(&self) -> usize {
-        self.periods().map(Period::kept_bytes).sum()
+        let flushed = self.flushed();
+        self.periods().map(|period| period.kept_bytes(flushed)).sum()
     }
 
     fn raise_positions(&mut self) {
@@ -476,8 +491,12 @@ impl Node {
         self.see_off(now.monotonic);
         self.due.clear();
         let mut fetches = Vec::new();
+        let later = match self.ended.is_empty() {
+            true => Vec::new(),
+            false => self.membership().members.clone(),
+        };
         for period in self.ended.iter_mut().chain([&mut self.period]) {
-            period.on_time(now.monotonic, &self.config.profile, &mut self.due, &mut fetches);
+            period.on_time(now.monotonic, &self.config.profile, &later, &mut self.due, &mut fetches);
         }
         self.counters.retransmissions += self.due.len() as u64;
         self.counters.fetches += fetches.len() as u64;

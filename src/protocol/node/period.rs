@@ -93,19 +93,24 @@ impl Period {
         }
     }
 
-    /// The epoch as a restarted node finds it in its log. *Given* that everything up to `evaluated` is in its versions.
+    /// The epoch as a restarted node finds it in its log. *Given* that everything up to `evaluated` is in its versions, and the decree that
+    /// has ended the epoch.
     pub(super) fn recover(
         own: NodeId,
         membership: Membership,
         start: Hlc,
         recovered: &Recovered,
         evaluated: Hlc,
+        ended_by: Option<&Decree>,
     ) -> Self {
         let mut period = Self::new(own, membership, start);
         let epoch = period.membership.epoch;
         for (coordinator, stream) in &mut period.streams {
             let (records, held) = recovered.stream(epoch, *coordinator);
-            *stream = Stream::recovered(epoch, *coordinator, start, records, held.max(evaluated));
+            let cut = ended_by.map_or(Hlc::MAX, |decree| decree.cut_of(*coordinator));
+            let covered = recovered.covered(evaluated).min(cut).max(start);
+            let records = &records[records.partition_point(|record| record.hlc <= covered)..];
+            *stream = Stream::recovered(epoch, *coordinator, covered, records, held.max(evaluated));
         }
         if period.stores() && period.membership.is_coordinator(own) {
             period.lags.insert(own, Lag::default());
@@ -249,9 +254,49 @@ impl Period {
             .map_or(0, |own| own.bytes_above(self.watermark.stable(self.own)))
     }
 
-    /// The weight of the own records that are kept.
-    pub(super) fn kept_bytes(&self) -> usize {
-        self.streams.get(&self.own).map_or(0, Stream::bytes)
+    /// The weight of the own records above `flushed`.
+    pub(super) fn kept_bytes(&self, flushed: Hlc) -> usize {
+        self.streams.get(&self.own).map_or(0, |own| own.bytes_above(flushed))
+    }
+
+    /// The weight of the records of all streams.
+    pub(super) fn bytes(&self) -> usize {
+        self.streams.values().map(Stream::bytes).sum()
+    }
+
+    /// Whether it has ended, and its end lies at or below `bound`.
+    pub(super) fn is_through(&self, bound: Hlc) -> bool {
+        self.ended_by().is_some_and(|decree| decree.start <= bound)
+    }
+
+    /// The durable versions of this node hold everything up to `bound`, whatever it has held of the streams.
+    pub(super) fn cover(&mut self, bound: Hlc) {
+        let ended_by = self.ended_by().cloned();
+        for (coordinator, stream) in &mut self.streams {
+            let cut = ended_by.as_ref().map_or(Hlc::MAX, |decree| decree.cut_of(*coordinator));
+            stream.cover(bound.min(cut));
+        }
+        self.watermark.resume(bound);
+        self.is_changed = true;
+    }
+
+    /// Drops the oldest records at or below `through` until `bytes` are dropped. *Gives* how many were.
+    pub(super) fn drop_oldest(&mut self, bytes: usize, through: Hlc) -> usize {
+        let mut dropped = 0;
+        while dropped < bytes {
+            let firsts = self
+                .streams
+                .values_mut()
+                .filter_map(|stream| Some((stream.first_record()?, stream)));
+            let droppable = firsts.filter(|(first, stream)| *first <= through.min(stream.durable()));
+            let Some((first, stream)) = droppable.min_by_key(|(first, _)| *first) else {
+                break;
+            };
+            let before = stream.bytes();
+            stream.drop_through(first);
+            dropped += before - stream.bytes();
+        }
+        dropped
     }
 
     /// Appends to the own stream: a record at `upto`, or a promise.
@@ -385,10 +430,13 @@ impl Period {
     }
 
     /// What has come due: adds the peers to send to again, and the fetches with whom to ask.
+    ///
+    /// *Given* the members of later epochs, who hold everything of an epoch that has ended, or can say that it is gone.
     pub(super) fn on_time(
         &mut self,
         now: Monotonic,
         profile: &Profile,
+        later: &[NodeId],
         hurry: &mut Vec<NodeId>,
         fetches: &mut Vec<(NodeId, Fetch)>,
     ) {
@@ -410,7 +458,11 @@ impl Period {
                     // At the end of an epoch rows stand still, and whoever has voted for the cut holds everything up to it.
                     let mut holders = match is_open {
                         true => self.watermark.holders(*coordinator, after),
-                        false => self.membership.members.clone(),
+                        false => {
+                            let mut members = self.membership.members.clone();
+                            members.extend(later.iter().filter(|node| !self.membership.is_member(**node)));
+                            members
+                        }
                     };
                     holders.retain(|holder| *holder != self.own);
                     (!holders.is_empty()).then(|| holders[turn % holders.len()])

@@ -4,6 +4,8 @@
 //! clock of the moment at which the processor comes to it: nothing else can change the node before. Effects leave, in
 //! order, as their cost is worked off. A batch and the reads share the executor's processor.
 
+mod faults;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -13,11 +15,10 @@ use plimsoll::id::{NodeId, RequestId, TransactionId};
 use plimsoll::protocol::config::{Membership, NodeConfig};
 use plimsoll::protocol::invariants::Violation;
 use plimsoll::protocol::node::Node;
-use plimsoll::protocol::{Batch, Change, Effect, Evaluated, Input, LogEntry, Query, Recovered, Reply, SyncMark};
+use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, Reply, SyncMark};
 use plimsoll::time::{Hlc, Timestamp};
 use plimsoll::transaction::{Abort, Outcome, Record, Settlement, Transaction};
 
-use super::crash::Crash;
 use super::event::{Event, content_of};
 use super::faults::Trigger;
 use super::outcome::{Breach, NodeSummary, Rule};
@@ -27,7 +28,6 @@ use crate::check::{EvaluatedTransaction, ReplicaTrace, WatermarkSample};
 use crate::clock::Clock;
 use crate::cost::{Cpu, Disk, bytes_ns};
 use crate::port::{ClientRequest, ClientResponse, RequestBody, ResponseBody};
-use crate::scenario::SlowPart;
 
 /// How much timestamp time lies between two checkpoints.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -178,144 +178,6 @@ impl<R: Replica> Host<R> {
     /// Whether what was put on its way for this incarnation still counts.
     pub(super) fn is_current(&self, incarnation: u32) -> bool {
         self.running.is_some() && self.incarnation == incarnation
-    }
-
-    /// The node stops. What it held in memory is gone, and so is what its disk has not synced; the syncs and evaluations on their
-    /// way to it are void.
-    ///
-    /// *Gives* whether it did: not where none runs.
-    pub(super) fn crash(&mut self, time_us: u64, outside: &mut Outside) -> bool {
-        let Some(running) = self.running.take() else {
-            return false;
-        };
-        self.armed = None;
-        self.paused_until_us = 0;
-        self.protocol.crash(time_us);
-        self.executor.crash(time_us);
-        let crash = self.crash_of(&running, time_us, outside);
-        outside.crashes.push(crash);
-        outside.watcher.on_crash(self.id);
-        self.left = Some(running.left());
-        self.disk.crash();
-        self.incarnation += 1;
-        true
-    }
-
-    /// What the node had come to.
-    fn crash_of(&self, running: &Running<R>, time_us: u64, outside: &Outside) -> Crash {
-        let (evaluated, flushed) = (running.node.evaluated(), running.replica.durable());
-        let (own, others): (Vec<_>, Vec<_>) = records(&self.log)
-            .chain(running.unsynced.iter().flat_map(|(_, entries)| records(entries)))
-            .filter(|(_, record)| record.hlc > evaluated)
-            .partition(|(coordinator, _)| *coordinator == self.id);
-        let is_synced = |(_, record): &&(NodeId, &Record)| outside.durability.is_on(self.place, record.transaction.id);
-        let unsynced = running.unsynced.iter().map(|(_, entries)| &entries[..]);
-        let forgotten = running.evaluated.iter().filter(|one| one.timestamp.hlc > flushed);
-        Crash {
-            time_us,
-            node: self.id,
-            is_coordinator: running.node.membership().is_coordinator(self.id),
-            calls_open: running.calls.len(),
-            records_unsynced: unsynced.map(|entries| records(entries).count()).sum(),
-            records_unevaluated: others.iter().filter(is_synced).count(),
-            holders: own
-                .iter()
-                .map(|(_, record)| outside.durability.holders(record.transaction.id))
-                .collect(),
-            evaluated,
-            flushed,
-            forgotten: forgotten.map(|one| one.id).collect(),
-            others_evaluated: Vec::new(),
-        }
-    }
-
-    /// The node will crash at that moment.
-    pub(super) fn arm(&mut self, trigger: Trigger, restart_after_us: Option<u64>) {
-        if self.running.is_some() {
-            self.armed = Some((trigger, restart_after_us));
-        }
-    }
-
-    /// Something has happened for which a crash may wait. *Gives* whether the node has crashed because of it.
-    fn trip(&mut self, time_us: u64, what: fn(&mut Trigger) -> bool, outside: &mut Outside) -> bool {
-        let Some((trigger, restart_after_us)) = self.armed.as_mut() else {
-            return false;
-        };
-        let (is_due, name, restart_after_us) = (what(trigger), trigger.name(), *restart_after_us);
-        let is_tripped = is_due && self.crash(time_us, outside);
-        if is_tripped {
-            *outside.faults.entry(name).or_default() += 1;
-            outside.fallen.push((self.place, restart_after_us));
-        }
-        is_tripped
-    }
-
-    /// The process stands still until then. *Gives* whether there is one.
-    pub(super) fn pause(&mut self, until_us: u64) -> bool {
-        self.protocol.pause(until_us);
-        self.executor.pause(until_us);
-        self.paused_until_us = self.paused_until_us.max(until_us);
-        self.running.is_some()
-    }
-
-    /// Whether a process runs and does not stand still.
-    pub(super) fn is_up(&self, time_us: u64) -> bool {
-        self.running.is_some() && self.paused_until_us <= time_us
-    }
-
-    /// A part of the machine takes so many times as long from now on.
-    pub(super) fn slow(&mut self, part: SlowPart, factor: f64) {
-        match part {
-            SlowPart::Disk => self.disk.slow(factor),
-            SlowPart::Cpu => {
-                self.protocol.slow(factor);
-                self.executor.slow(factor);
-            }
-            SlowPart::Link => {}
-        }
-    }
-
-    /// The wall clock is set. *Gives* how far it is off now, in nanoseconds.
-    pub(super) fn set_clock(&mut self, time_us: u64, by_ns: i64) -> i64 {
-        self.clock.set(by_ns);
-        self.clock.offset_ns_at(time_us)
-    }
-
-    /// The members are to be changed. *Gives* whether a node runs that can be asked.
-    pub(super) fn change(&mut self, time_us: u64, change: Change, outside: &mut Outside) -> bool {
-        let Some(running) = &mut self.running else {
-            return false;
-        };
-        running.requests += 1;
-        let request = RequestId(running.requests);
-        running.changes.insert(request);
-        self.step(time_us, outside.prices.call, Input::Change { request, change }, outside);
-        true
-    }
-
-    /// The node is to resign.
-    pub(super) fn resign(&mut self, time_us: u64, outside: &mut Outside) {
-        self.step(time_us, 0, Input::Resign, outside);
-    }
-
-    /// The node starts again with what a crash has left. *Gives* whether it did: not where one runs.
-    pub(super) fn restart(&mut self, time_us: u64, outside: &mut Outside) -> bool {
-        let Some(Left { replica, evaluated }) = self.left.take() else {
-            return false;
-        };
-        let recovered = Recovered::from_entries(self.log.iter().cloned());
-        let now = self.clock.now(time_us).monotonic;
-        let node = Node::recover(
-            self.config.clone(),
-            self.genesis.clone(),
-            &recovered,
-            replica.durable(),
-            now,
-        );
-        outside.watcher.on_restart(&node);
-        self.running = Some(Running::new(node, replica, evaluated));
-        self.start(time_us, outside);
-        true
     }
 
     pub(super) fn is_running(&self) -> bool {

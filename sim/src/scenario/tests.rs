@@ -216,6 +216,10 @@ fn every_scenario_that_comes_with_the_simulator_is_sound_and_says_what_it_shows(
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            // The classic failures have tests of their own.
+            continue;
+        }
         match Scenario::load(&path, &[]) {
             Ok(scenario) => assert!(!scenario.description.is_empty(), "{}", path.display()),
             Err(error) => panic!("{error}"),

@@ -458,7 +458,12 @@ fn every_scenario_settles_within_its_limit() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let settings = ["world.load_s=2".to_owned(), "world.warm_up_s=0".to_owned()];
     for entry in std::fs::read_dir(folder).unwrap() {
-        let mut scenario = Scenario::load(&entry.unwrap().path(), &settings).unwrap();
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            // The classic failures have moments of their own, and tests.
+            continue;
+        }
+        let mut scenario = Scenario::load(&path, &settings).unwrap();
         for cut in &mut scenario.faults.cut {
             cut.from_s = 0.5;
             cut.until_s = cut.until_s.map(|_| 1.0);

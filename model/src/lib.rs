@@ -15,3 +15,4 @@ pub mod search;
 pub mod settings;
 pub mod state;
 pub mod step;
+pub mod walk;

@@ -1,6 +1,7 @@
 //! What an action does: drives the production core as its contract says, and remembers what it said.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -25,6 +26,15 @@ const FIRST_READ: u64 = 1 << 32;
 
 /// So often in a row a node is woken that asks for it; none needs as many.
 const WAKES_MAX: u32 = 16;
+
+thread_local! {
+    static STEPPING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside the core, whose panics are caught: a hook may stay silent about them.
+pub fn is_stepping() -> bool {
+    STEPPING.get()
+}
 
 /// The nodes have started, and what they need before they can issue anything is durable; nothing is in flight.
 pub fn genesis(settings: &Settings) -> State {
@@ -174,7 +184,10 @@ fn run(settings: &Settings, state: &mut State, place: usize, input: Input) {
         let node = host.node.as_mut().expect("only running nodes act");
         let before = (node.watermark(), node.evaluated());
         let mut effects = Vec::new();
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| node.step(now, input, &mut effects))) {
+        STEPPING.set(true);
+        let stepped = catch_unwind(AssertUnwindSafe(|| node.step(now, input, &mut effects)));
+        STEPPING.set(false);
+        if let Err(panic) = stepped {
             broken.add(Invariant::Sound);
             state.failed = Some(words(&*panic).into());
             break;

@@ -1,5 +1,6 @@
 //! `plimsoll-model`: searches all that can happen to a small cluster, within bounds, and says what it found.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -42,19 +43,19 @@ fn main() -> ExitCode {
         reason = "how long the search takes is for who waits for it"
     )]
     let started = Instant::now();
-    let is_sound = match walks {
+    let (is_sound, report) = match walks {
         Some(count) => {
             let walked = walk(&settings, seed..seed.saturating_add(count));
-            print!("{walked}");
-            walked.failed.is_none()
+            (walked.failed.is_none(), walked.to_string())
         }
         None => {
             let found = search(&settings);
-            print!("{found}");
-            found.broken.is_empty()
+            (found.broken.is_empty(), found.to_string())
         }
     };
-    println!("{:.1} s, {}", started.elapsed().as_secs_f64(), memory());
+    let seconds = started.elapsed().as_secs_f64();
+    // Who has closed the output does not want to know.
+    let _ = writeln!(io::stdout(), "{report}{seconds:.1} s, {}", memory());
     if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -5,6 +5,7 @@
 //! written from durable.
 
 mod chain;
+pub mod disk;
 mod memory;
 
 pub use memory::{MemoryLog, MemoryVersions};

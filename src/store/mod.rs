@@ -6,8 +6,10 @@
 
 mod chain;
 pub mod disk;
+mod error;
 mod memory;
 
+pub use error::StoreError;
 pub use memory::{MemoryLog, MemoryVersions};
 
 use std::ops::ControlFlow;

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll::codec::{self, Kind};
-use plimsoll::executor::{Assembly, Checkpoint, Chunk, ChunkCursor, ChunkError, Known, SerialExecutor};
+use plimsoll::executor::{
+    Assembly, Checkpoint, Chunk, ChunkCursor, ChunkError, Known, SerialExecutor, SnapshotIntake, SnapshotSource,
+};
+use plimsoll::id::Epoch;
 use plimsoll::key::{Key, KeyRange};
 use plimsoll::limits::{OUTCOME_WINDOW, SNAPSHOT_CHUNK_BYTES_MAX, VALUE_BYTES_MAX, VERSION_RETENTION};
-use plimsoll::protocol::{Batch, Query};
+use plimsoll::protocol::message::SnapshotRequest;
+use plimsoll::protocol::{Batch, ChunkTaken, Query};
 use plimsoll::store::{MemoryVersions, Versions};
 use plimsoll::thunk::{Put, Registry};
 use plimsoll::time::Hlc;
@@ -387,4 +391,75 @@ fn a_checkpoint_is_taken_and_what_the_replica_does_afterwards_does_not_reach_it(
     let again = SerialExecutor::restore(full_registry(), copy).checkpoint();
     assert_eq!(again.heading(), heading, "computed anew");
     assert_eq!(again.versions().evaluated(), heading.bound);
+}
+
+/// A request of one who has evaluated nothing, and has pieces of the checkpoint at `bound` up to `cursor`.
+fn request(bound: Option<Hlc>, cursor: &[u8]) -> SnapshotRequest {
+    SnapshotRequest {
+        epoch: Epoch::FIRST,
+        above: Hlc::ZERO,
+        bound,
+        cursor: cursor.to_vec(),
+    }
+}
+
+#[test]
+fn a_snapshot_comes_piece_by_piece_from_two_replicas_at_one_bound_and_is_taken_whole() {
+    const PIECE_BYTES: usize = 400;
+    let checkpoint = busy().checkpoint();
+    let mut sources = [SnapshotSource::default(), SnapshotSource::default()];
+    let mut intake = SnapshotIntake::default();
+    let (mut bound, mut cursor) = (None, Vec::new());
+    for count in 0.. {
+        let source = &mut sources[count % 2];
+        let piece = source.piece(&request(bound, &cursor), PIECE_BYTES, || Some(checkpoint.clone()));
+        match intake.add(&piece.expect("both have the checkpoint"), MemoryVersions::default) {
+            ChunkTaken::More { bound: of, next } if count < 100 => (bound, cursor) = (Some(of), next),
+            ChunkTaken::Complete { bound } => {
+                assert!(count > 5, "{count} pieces");
+                assert_eq!(intake.take(bound).heading(), checkpoint.heading());
+                return;
+            }
+            other => panic!("piece {count}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_source_keeps_its_checkpoint_while_it_is_of_use_and_takes_a_newer_one_then() {
+    let mut executor = busy();
+    let older = executor.checkpoint();
+    executor.evaluate(&batch(&[], at_ms(200_000)));
+    let newer = executor.checkpoint();
+    let mut source = SnapshotSource::default();
+    let bound_of = |piece: Option<Vec<u8>>| Some(Chunk::from_bytes(&piece?).expect("own bytes").heading().bound);
+    assert_eq!(source.piece(&request(None, &[]), 1_000, || None), None);
+    let first = source.piece(&request(None, &[]), 1_000, || Some(older.clone()));
+    assert_eq!(bound_of(first), Some(older.bound()));
+    let kept = source.piece(&request(None, &[]), 1_000, || Some(newer.clone()));
+    assert_eq!(bound_of(kept), Some(older.bound()));
+    let later = SnapshotRequest {
+        above: older.bound(),
+        ..request(None, &[])
+    };
+    assert_eq!(source.piece(&later, 1_000, || Some(older.clone())), None);
+    assert_eq!(
+        bound_of(source.piece(&later, 1_000, || Some(newer.clone()))),
+        Some(newer.bound())
+    );
+}
+
+#[test]
+fn what_an_intake_cannot_use_is_thrown_away_with_everything_before_it() {
+    let checkpoint = busy().checkpoint();
+    let sent: Vec<Vec<u8>> = pieces(&checkpoint, 400).iter().map(Chunk::to_bytes).collect();
+    let mut intake = SnapshotIntake::default();
+    let mut add = |bytes: &[u8]| intake.add(bytes, MemoryVersions::default);
+    let is_more = |taken: ChunkTaken| matches!(taken, ChunkTaken::More { .. });
+    assert_eq!(add(b"nonsense"), ChunkTaken::Refused);
+    assert_eq!(add(&sent[1]), ChunkTaken::Refused, "nothing came before it");
+    assert!(is_more(add(&sent[0])));
+    assert!(is_more(add(&sent[0])), "once more changes nothing");
+    assert_eq!(add(&sent[2]), ChunkTaken::Refused, "one is missing");
+    assert_eq!(add(&sent[1]), ChunkTaken::Refused, "nothing is left");
 }

@@ -49,6 +49,20 @@ pub struct ChunkCursor {
     pub(super) after: Place,
 }
 
+impl ChunkCursor {
+    /// Its bytes, as they are asked for.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        codec::encode_plain(self, &mut bytes);
+        bytes
+    }
+
+    /// The cursor with these bytes; none if there is no such.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        codec::decode_plain(bytes).ok()
+    }
+}
+
 impl<V: Versions> Checkpoint<V> {
     /// The piece that begins at `cursor`, as large as `bytes_max` allows when encoded.
     ///

@@ -110,13 +110,27 @@ pub fn run(
     })
 }
 
+/// Whether a node is a member at some time: clients ask no other.
+fn serves(scenario: &Scenario, node: usize) -> bool {
+    let number = node as u32 + 1;
+    let mut joins = scenario.faults.change.iter().filter_map(|change| change.joins);
+    scenario.first_members().contains(&number) || joins.any(|joins| joins == number)
+}
+
 /// What a scenario asks of its clients.
 fn settings(scenario: &Scenario, topology: &Topology, seed: Seed) -> FleetSettings {
     let (world, workload) = (&scenario.world, &scenario.workload);
     let regions = 0..topology.regions().len();
     FleetSettings {
         seed,
-        nodes: regions.map(|region| topology.nodes_in(region).collect()).collect(),
+        nodes: regions
+            .map(|region| {
+                topology
+                    .nodes_in(region)
+                    .filter(|node| serves(scenario, *node))
+                    .collect()
+            })
+            .collect(),
         clients_per_region: workload.clients_per_region,
         pace: match workload.arrivals {
             Arrivals::Closed { think_ms } => Pace::Closed {

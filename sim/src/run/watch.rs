@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use plimsoll::executor::Status;
+use plimsoll::executor::{Checkpoint, Status};
 use plimsoll::id::{NodeId, TransactionId};
 use plimsoll::key::Value;
 use plimsoll::protocol::{Batch, Evaluated, Query};
@@ -85,6 +85,15 @@ impl Replica for CounterWatch {
 
     fn durable(&self) -> Hlc {
         self.replica.durable()
+    }
+
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        self.replica.checkpoint()
+    }
+
+    fn restore(&mut self, checkpoint: Checkpoint) {
+        self.evaluated = checkpoint.bound();
+        self.replica.restore(checkpoint);
     }
 
     fn crashed(self) -> Self {

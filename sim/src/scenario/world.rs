@@ -231,6 +231,8 @@ pub struct ProfileConfig {
     pub relay_for_ms: Option<f64>,
     /// A coordinator that is silent for this long is proposed out of the coordinators.
     pub suspect_after_ms: Option<f64>,
+    /// Bytes of records that a node keeps for members which are behind.
+    pub records_kept_bytes: Option<usize>,
 }
 
 /// The production profiles.
@@ -266,7 +268,7 @@ impl ProfileConfig {
             fetch_after: or(self.fetch_after_ms, base.fetch_after),
             suspect_after: or(self.suspect_after_ms, base.suspect_after),
             relay_for: or(self.relay_for_ms, base.relay_for),
-            records_kept_bytes: base.records_kept_bytes,
+            records_kept_bytes: self.records_kept_bytes.unwrap_or(base.records_kept_bytes),
         }
     }
 }

@@ -23,6 +23,8 @@ pub(super) enum Event {
     Response { slot: u32 },
     /// Something goes wrong with a machine, by its number in the world's plan.
     Fault { number: u32 },
+    /// A node's executor has added a piece of a snapshot, or installed one.
+    Snapshot { node: u16, incarnation: u32 },
     /// Every node's watermark is looked at.
     Sample,
 }
@@ -48,11 +50,13 @@ pub enum EventKind {
     Fault,
     /// Every node's watermark was looked at.
     Sample,
+    /// A node's executor added a piece of a snapshot, or installed one.
+    Snapshot,
 }
 
 impl EventKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Frame,
         Self::Wake,
         Self::Synced,
@@ -62,6 +66,7 @@ impl EventKind {
         Self::Response,
         Self::Fault,
         Self::Sample,
+        Self::Snapshot,
     ];
 }
 

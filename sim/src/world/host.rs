@@ -5,19 +5,22 @@
 //! order, as their cost is worked off. A batch and the reads share the executor's processor.
 
 mod faults;
+mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use plimsoll::client;
 use plimsoll::executor::Known;
-use plimsoll::id::{NodeId, RequestId, TransactionId};
+use plimsoll::id::{Epoch, NodeId, RequestId, TransactionId};
 use plimsoll::protocol::config::{Membership, NodeConfig};
 use plimsoll::protocol::invariants::Violation;
 use plimsoll::protocol::node::Node;
 use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, Reply, SyncMark};
 use plimsoll::time::{Hlc, Timestamp};
 use plimsoll::transaction::{Abort, Outcome, Record, Settlement, Transaction};
+
+use snapshots::Snapshots;
 
 use super::event::{Event, content_of};
 use super::faults::Trigger;
@@ -61,8 +64,9 @@ pub(super) struct Host<R> {
 /// What a crash has left of a replica.
 struct Left<R> {
     replica: R,
-    /// The transactions that the replica holds durably.
+    /// The transactions that the replica holds durably, above what came to it as a snapshot.
     evaluated: Vec<EvaluatedTransaction>,
+    start: Hlc,
 }
 
 /// A node in one run of its process.
@@ -84,6 +88,9 @@ struct Running<R> {
     evaluated: Vec<EvaluatedTransaction>,
     /// The watermark and the evaluated bound after the last step.
     bounds: (Hlc, Hlc),
+    /// What lies at or below came to the replica as a snapshot.
+    start: Hlc,
+    snapshots: Snapshots,
     effects: Vec<Effect>,
 }
 
@@ -102,10 +109,20 @@ impl<R: Replica> Running<R> {
         let replica = self.replica.crashed();
         let mut evaluated = self.evaluated;
         evaluated.retain(|transaction| transaction.timestamp.hlc <= replica.durable());
-        Left { replica, evaluated }
+        let start = self.start;
+        Left {
+            replica,
+            evaluated,
+            start,
+        }
     }
 
-    fn new(node: Node, replica: R, evaluated: Vec<EvaluatedTransaction>) -> Self {
+    fn new(node: Node, left: Left<R>) -> Self {
+        let Left {
+            replica,
+            evaluated,
+            start,
+        } = left;
         Self {
             bounds: (node.watermark(), node.evaluated()),
             node,
@@ -118,6 +135,8 @@ impl<R: Replica> Running<R> {
             flushing: None,
             changes: BTreeSet::new(),
             evaluated,
+            start,
+            snapshots: Snapshots::default(),
             effects: Vec::new(),
         }
     }
@@ -149,7 +168,12 @@ impl<R: Replica> Host<R> {
     ) -> Self {
         let is_spare = !genesis.is_member(config.id);
         let node = Node::new(config.clone(), genesis.clone(), Hlc::ZERO);
-        let running = Running::new(node, replica, Vec::new());
+        let empty = Left {
+            replica,
+            evaluated: Vec::new(),
+            start: Hlc::ZERO,
+        };
+        let running = Running::new(node, empty);
         let (running, left) = match is_spare {
             // An empty disk, until it is to join.
             true => (None, Some(running.left())),
@@ -182,6 +206,19 @@ impl<R: Replica> Host<R> {
 
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// The members of the epoch that the node is in; absent if no node runs.
+    pub(super) fn membership(&self) -> Option<&Membership> {
+        self.running.as_ref().map(|running| running.node.membership())
+    }
+
+    pub(super) fn place(&self) -> usize {
+        self.place
+    }
+
+    pub(super) fn id(&self) -> NodeId {
+        self.id
     }
 
     /// How far the replica has evaluated; absent if no node runs.
@@ -239,8 +276,8 @@ impl<R: Replica> Host<R> {
         let (mark, next_us) = self.disk.on_synced(time_us);
         if let Some(running) = &mut self.running {
             while let Some((_, entries)) = running.unsynced.pop_front_if(|(unsynced, _)| *unsynced <= mark) {
-                for id in ids(&entries) {
-                    outside.durability.on_synced(self.place, id);
+                for (epoch, id) in ids(&entries) {
+                    outside.durability.on_synced(self.place, epoch, id);
                 }
                 outside.watcher.on_durable(self.id, &entries);
                 self.log.extend(entries);
@@ -324,7 +361,7 @@ impl<R: Replica> Host<R> {
         // One that was cancelled may have no record anywhere.
         if let Known::Settled { outcome, .. } = &status.known
             && !matches!(outcome, Outcome::Aborted(Abort::Cancelled { .. }))
-            && let Err(what) = outside.durability.check(id, self.members())
+            && let Err(what) = outside.durability.check(id)
         {
             self.breach(Rule::Durability, what);
         }
@@ -349,6 +386,7 @@ impl<R: Replica> Host<R> {
         let (wake_us, epoch) = (running.node.wake_at().0, running.node.membership().epoch.number());
         if epoch as usize > outside.epochs.len() + 1 {
             outside.epochs.push((begin_us, running.node.epoch_start()));
+            outside.begin_epoch(running.node.membership());
         }
         let before = std::mem::replace(&mut running.bounds, bounds);
         if bounds.0 < before.0 || bounds.1 < before.1 || bounds.1 > bounds.0 {
@@ -421,7 +459,7 @@ impl<R: Replica> Host<R> {
             }
             Effect::Reply { request, reply } => {
                 if let Reply::Settled(settlement) = &reply
-                    && let Err(what) = outside.durability.check(settlement.id, self.members())
+                    && let Err(what) = outside.durability.check(settlement.id)
                 {
                     self.breach(Rule::Durability, what);
                 }
@@ -436,20 +474,16 @@ impl<R: Replica> Host<R> {
                 let at_us = self.protocol.work(0);
                 self.answer(at_us, request, body, outside);
             }
-            // Nodes of this world keep what others lack, but for one that joins late; snapshots are not carried here.
-            Effect::ServeChunk { .. } | Effect::AddChunk { .. } | Effect::Restore { .. } | Effect::DiscardChunks => {}
+            Effect::ServeChunk { to, epoch, request } => self.serve_chunk(to, epoch, &request, outside),
+            Effect::AddChunk { bytes } => self.add_chunk(&bytes, outside),
+            Effect::Restore { bound } => self.restore(bound, outside),
+            Effect::DiscardChunks => self.discard_chunks(),
             Effect::Resigned => {
                 let now_us = self.protocol.work(0);
                 self.trip(now_us, |trigger| *trigger == Trigger::Resigned, outside);
             }
             Effect::Quarantine(_) => {}
         }
-    }
-
-    /// How many members there are, as far as the node knows; the first ones while none runs.
-    fn members(&self) -> usize {
-        let membership = self.running.as_ref().map(|running| running.node.membership());
-        membership.unwrap_or(&self.genesis).members.len()
     }
 
     fn is_change(&mut self, request: RequestId) -> bool {
@@ -590,7 +624,7 @@ impl<R: Replica> Host<R> {
         };
         let replica = self.running.map(|running| ReplicaTrace {
             node: self.id,
-            start: Hlc::ZERO,
+            start: running.start,
             // A batch that the executor has taken is in its versions, though the node is told of it only later.
             end: running
                 .batch
@@ -603,24 +637,26 @@ impl<R: Replica> Host<R> {
     }
 }
 
-/// The transactions whose records are to be logged.
-fn ids(entries: &[LogEntry]) -> impl Iterator<Item = TransactionId> {
-    records(entries).map(|(_, record)| record.transaction.id)
+/// The transactions whose records are to be logged, each with its epoch.
+fn ids(entries: &[LogEntry]) -> impl Iterator<Item = (Epoch, TransactionId)> {
+    records(entries).map(|(epoch, _, record)| (epoch, record.transaction.id))
 }
 
-/// The records among log entries, each with its coordinator.
-fn records(entries: &[LogEntry]) -> impl Iterator<Item = (NodeId, &Record)> {
+/// The records among log entries, each with its epoch and its coordinator.
+fn records(entries: &[LogEntry]) -> impl Iterator<Item = (Epoch, NodeId, &Record)> {
     let pieces = entries.iter().filter_map(|entry| match entry {
         LogEntry::Records {
-            coordinator, records, ..
-        } => Some((*coordinator, records)),
+            epoch,
+            coordinator,
+            records,
+        } => Some((*epoch, *coordinator, records)),
         LogEntry::Ceiling(_)
         | LogEntry::Vote { .. }
         | LogEntry::Decree(_)
         | LogEntry::Held { .. }
         | LogEntry::Covered { .. } => None,
     });
-    pieces.flat_map(|(coordinator, records)| records.iter().map(move |record| (coordinator, &**record)))
+    pieces.flat_map(|(epoch, coordinator, records)| records.iter().map(move |record| (epoch, coordinator, &**record)))
 }
 
 /// How many records there are to log, and about how many bytes in all.

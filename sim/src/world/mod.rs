@@ -221,6 +221,14 @@ impl<C: Clients, R: Replica> World<C, R> {
                     self.look_for_the_end();
                 }
             }
+            Event::Snapshot { node, incarnation } => {
+                let host = &mut self.hosts[usize::from(node)];
+                if host.is_current(incarnation) {
+                    let content = host.on_snapshot(time_us, &mut self.outside);
+                    self.note(time_us, EventKind::Snapshot, node.into(), content);
+                    self.look_for_the_end();
+                }
+            }
             Event::ClientWake { client } => {
                 self.note(time_us, EventKind::ClientWake, client, 0);
                 self.clients.on_wake(time_us, client as usize, &mut self.actions);
@@ -369,14 +377,25 @@ impl<C: Clients, R: Replica> World<C, R> {
         }
     }
 
+    /// The machines of the last epoch's members: who has left, or not joined yet, is not waited for.
+    fn members(&self) -> impl Iterator<Item = &Host<R>> {
+        let memberships = self.hosts.iter().filter_map(Host::membership);
+        let last = memberships.max_by_key(|membership| membership.epoch);
+        let is_member = move |host: &&Host<R>| last.is_some_and(|last| last.is_member(host.id()));
+        self.hosts.iter().filter(is_member)
+    }
+
     /// Moves on towards the end when the clients are done, or the replicas are.
     fn look_for_the_end(&mut self) {
-        let bounds = || self.hosts.iter().filter_map(Host::evaluated);
+        if self.phase == Phase::Load {
+            return;
+        }
+        let bounds: Vec<Hlc> = self.members().filter_map(Host::evaluated).collect();
         if self.phase == Phase::Finish && self.clients.is_idle() {
-            self.phase = Phase::Settle(bounds().max().unwrap_or_default());
+            self.phase = Phase::Settle(bounds.iter().copied().max().unwrap_or_default());
         }
         if let Phase::Settle(bound) = self.phase
-            && bounds().all(|evaluated| evaluated >= bound)
+            && bounds.iter().all(|evaluated| *evaluated >= bound)
         {
             self.phase = Phase::Settled(bound);
         }
@@ -425,9 +444,9 @@ impl<C: Clients, R: Replica> World<C, R> {
         if !self.clients.is_idle() {
             awaited.push("clients still wait for answers".to_owned());
         }
-        let ahead = self.hosts.iter().filter_map(Host::evaluated).max().unwrap_or_default();
-        for (place, host) in self.hosts.iter().enumerate() {
-            let name = self.outside.topology.name_of(place);
+        let ahead = self.members().filter_map(Host::evaluated).max().unwrap_or_default();
+        for host in self.members() {
+            let name = self.outside.topology.name_of(host.place());
             match host.evaluated() {
                 Some(evaluated) if evaluated < ahead => awaited.push(format!(
                     "{name} has evaluated to {evaluated}, {} ms behind the furthest",

@@ -70,7 +70,7 @@ impl Outside {
     pub(super) fn new(scenario: &Scenario, topology: Topology, genesis: &Membership, seed: Seed) -> Self {
         let cpu = &scenario.world.cpu;
         let mut cluster = seed.stream("cluster");
-        Self {
+        let mut outside = Self {
             network: Network::new(scenario, &topology, seed),
             durability: Durability::default(),
             watcher: Watcher::new(genesis, scenario.world.invariants.resolve()),
@@ -96,7 +96,18 @@ impl Outside {
             crashes: Vec::new(),
             client_delay_us: us(scenario.world.network.client_delay_ms),
             buffers: Vec::new(),
-        }
+        };
+        outside.begin_epoch(genesis);
+        outside
+    }
+
+    /// An epoch with these members has begun.
+    pub(super) fn begin_epoch(&mut self, membership: &Membership) {
+        let members = membership
+            .members
+            .iter()
+            .filter_map(|member| self.topology.node_of(*member));
+        self.durability.on_epoch(membership.epoch, members);
     }
 
     /// Messages as the bytes of a frame.

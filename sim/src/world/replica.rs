@@ -49,6 +49,12 @@ pub trait Replica {
     /// What was being written is durable.
     fn end_flush(&mut self);
 
+    /// Its durable state, for another replica; absent if there is none.
+    fn checkpoint(&self) -> Option<Checkpoint>;
+
+    /// Goes on from the state of another replica, which is durable from now on. What was being written is void.
+    fn restore(&mut self, checkpoint: Checkpoint);
+
     /// What a crash leaves of it.
     #[must_use]
     fn crashed(self) -> Self;
@@ -114,11 +120,20 @@ impl Replica for MemoryReplica {
         self.durable = self.flushing.take();
     }
 
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        self.durable.clone()
+    }
+
+    fn restore(&mut self, checkpoint: Checkpoint) {
+        self.executor = SerialExecutor::restore(Arc::clone(&self.registry), checkpoint.clone());
+        self.durable = Some(checkpoint);
+        self.flushing = None;
+    }
+
     fn crashed(self) -> Self {
         let mut left = Self::new(self.registry);
         if let Some(durable) = self.durable {
-            left.executor = SerialExecutor::restore(Arc::clone(&left.registry), durable.clone());
-            left.durable = Some(durable);
+            left.restore(durable);
         }
         left
     }

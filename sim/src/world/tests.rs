@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use plimsoll::client::arguments;
-use plimsoll::executor::Status;
+use plimsoll::executor::{Checkpoint, Status};
 use plimsoll::id::TransactionId;
 use plimsoll::key::{Key, Value};
 use plimsoll::protocol::{Batch, Evaluated, Query, ReadMode};
@@ -86,6 +86,14 @@ impl Replica for Faulty {
 
     fn durable(&self) -> Hlc {
         self.replica.durable()
+    }
+
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        self.replica.checkpoint()
+    }
+
+    fn restore(&mut self, checkpoint: Checkpoint) {
+        self.replica.restore(checkpoint);
     }
 
     fn crashed(self) -> Self {

@@ -1,6 +1,6 @@
 //! What befalls a machine: its node crashes and starts again, stands still, is slow, loses its time, or is told to change.
 
-use plimsoll::id::{NodeId, RequestId};
+use plimsoll::id::{Epoch, NodeId, RequestId};
 use plimsoll::protocol::node::Node;
 use plimsoll::protocol::{Change, Input, Recovered};
 use plimsoll::transaction::Record;
@@ -9,7 +9,7 @@ use super::super::crash::Crash;
 use super::super::faults::Trigger;
 use super::super::outside::Outside;
 use super::super::replica::Replica;
-use super::{Host, Left, Running, records};
+use super::{Host, Running, records};
 use crate::scenario::SlowPart;
 
 impl<R: Replica> Host<R> {
@@ -39,9 +39,10 @@ impl<R: Replica> Host<R> {
         let (evaluated, flushed) = (running.node.evaluated(), running.replica.durable());
         let (own, others): (Vec<_>, Vec<_>) = records(&self.log)
             .chain(running.unsynced.iter().flat_map(|(_, entries)| records(entries)))
-            .filter(|(_, record)| record.hlc > evaluated)
-            .partition(|(coordinator, _)| *coordinator == self.id);
-        let is_synced = |(_, record): &&(NodeId, &Record)| outside.durability.is_on(self.place, record.transaction.id);
+            .filter(|(_, _, record)| record.hlc > evaluated)
+            .partition(|(_, coordinator, _)| *coordinator == self.id);
+        let is_synced =
+            |(_, _, record): &&(Epoch, NodeId, &Record)| outside.durability.is_on(self.place, record.transaction.id);
         let unsynced = running.unsynced.iter().map(|(_, entries)| &entries[..]);
         let forgotten = running.evaluated.iter().filter(|one| one.timestamp.hlc > flushed);
         Crash {
@@ -53,7 +54,7 @@ impl<R: Replica> Host<R> {
             records_unevaluated: others.iter().filter(is_synced).count(),
             holders: own
                 .iter()
-                .map(|(_, record)| outside.durability.holders(record.transaction.id))
+                .map(|(_, _, record)| outside.durability.holders(record.transaction.id))
                 .collect(),
             evaluated,
             flushed,
@@ -133,7 +134,7 @@ impl<R: Replica> Host<R> {
 
     /// The node starts again with what a crash has left. *Gives* whether it did: not where one runs.
     pub(in crate::world) fn restart(&mut self, time_us: u64, outside: &mut Outside) -> bool {
-        let Some(Left { replica, evaluated }) = self.left.take() else {
+        let Some(left) = self.left.take() else {
             return false;
         };
         let recovered = Recovered::from_entries(self.log.iter().cloned());
@@ -142,11 +143,11 @@ impl<R: Replica> Host<R> {
             self.config.clone(),
             self.genesis.clone(),
             &recovered,
-            replica.durable(),
+            left.replica.durable(),
             now,
         );
         outside.watcher.on_restart(&node);
-        self.running = Some(Running::new(node, replica, evaluated));
+        self.running = Some(Running::new(node, left));
         self.start(time_us, outside);
         true
     }

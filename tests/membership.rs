@@ -133,6 +133,23 @@ fn members_are_changed_one_after_the_other_until_none_of_the_first_is_left() {
 }
 
 #[test]
+fn who_is_replaced_while_it_sees_to_another_change_says_that_it_cannot() {
+    let mut cluster = warm(3);
+    cluster.start_learner(node(4));
+    cluster.run_until_ms(600);
+    let replacement = Change::Replace {
+        leaves: node(2),
+        joins: node(4),
+    };
+    let replacement = cluster.change(node(1), replacement);
+    // Nobody has started this one.
+    let in_vain = cluster.change(node(2), Change::Join(node(5)));
+    cluster.run_until_ms(5000);
+    assert_changed(&cluster, replacement);
+    assert_refused(&cluster, in_vain, ChangeError::HasLeft(node(2)));
+}
+
+#[test]
 fn what_would_lose_the_data_is_refused_and_nothing_is_changed() {
     let mut cluster = Cluster::new(1, 0, Profile::wan());
     cluster.run_until_ms(100);

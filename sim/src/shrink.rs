@@ -1,10 +1,12 @@
 //! A failing scenario made smaller: delta debugging over its faults, then over its load.
 //!
 //! Realises the shrinking of section 8 of the design. A change is kept if the run still fails by the same check. Every run uses
-//! the seed of the failure, so what is found is replayed with it.
+//! the seed of the failure, so what is found is replayed with it. What is within the [budget] stays within it: else what is found would be that a cluster
+//! does not survive what it need not.
 
 use crate::run::run;
 use crate::scenario::{Arrivals, FaultsConfig, Scenario};
+use crate::swarm::budget;
 
 /// The most runs that are made.
 const RUNS_MAX: usize = 250;
@@ -29,6 +31,7 @@ pub fn shrink(scenario: &Scenario, seed: u64) -> Option<Shrunk> {
         scenario: scenario.clone(),
         seed,
         check,
+        is_within: budget::check(scenario).is_ok(),
         runs: 1,
     };
     shrinker.drop_faults();
@@ -53,13 +56,16 @@ struct Shrinker {
     scenario: Scenario,
     seed: u64,
     check: String,
+    /// Whether the scenario is within the budget.
+    is_within: bool,
     runs: usize,
 }
 
 impl Shrinker {
     /// Takes `smaller` if it still fails. *Gives* whether it does.
     fn attempt(&mut self, smaller: Scenario) -> bool {
-        if self.runs >= RUNS_MAX || smaller == self.scenario {
+        let is_beyond = self.is_within && budget::check(&smaller).is_err();
+        if self.runs >= RUNS_MAX || smaller == self.scenario || is_beyond {
             return false;
         }
         self.runs += 1;

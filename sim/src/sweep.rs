@@ -4,10 +4,12 @@
 //! the machine, and the summary does not.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use plimsoll::protocol::node::Counters;
 use serde::Serialize;
 
 use crate::report::Judgement;
@@ -37,6 +39,8 @@ pub struct Summary {
     pub epoch_changes: u64,
     /// How often each kind of fault really happened.
     pub faults: BTreeMap<String, u64>,
+    /// How often what is rare happened, in all nodes of all runs together.
+    pub rare_states: BTreeMap<&'static str, u64>,
     /// From the crash of a coordinator to the first answer of the epoch that followed, over all runs.
     pub recovery_ms: Recovery,
     /// The runs that failed, by seed.
@@ -202,6 +206,7 @@ fn summarize(
         virtual_hours: virtual_us as f64 / 3.6e9,
         epoch_changes: outcomes.iter().map(|outcome| outcome.finished.epoch_changes).sum(),
         faults,
+        rare_states: rare_states(outcomes),
         recovery_ms: Recovery {
             p50: at(0.5),
             p99: at(0.99),
@@ -213,6 +218,32 @@ fn summarize(
     }
 }
 
+/// Counts in one line.
+fn counted<K: Display>(counts: &BTreeMap<K, u64>) -> String {
+    let counts: Vec<String> = counts.iter().map(|(kind, times)| format!("{kind} {times}")).collect();
+    counts.join(", ")
+}
+
+/// What nodes counted that shows how far from the ordinary the runs have come.
+fn rare_states(outcomes: &[Outcome]) -> BTreeMap<&'static str, u64> {
+    let mut all = Counters::default();
+    for node in outcomes.iter().flat_map(|outcome| &outcome.finished.nodes) {
+        all += node.counters;
+    }
+    BTreeMap::from([
+        ("appends-after-the-fence", all.fenced),
+        ("appends-beyond-the-clock", all.ahead_of_clock),
+        ("messages-of-another-epoch", all.other_epoch),
+        ("messages-for-nobody", all.not_for_us),
+        ("gaps", all.gaps),
+        ("fetches", all.fetches),
+        ("transactions-issued-again", all.reissued),
+        ("snapshot-pieces", all.chunks_served),
+        ("snapshots-installed", all.snapshots_installed),
+        ("bytes-dropped-for-room", all.bytes_dropped_for_room),
+    ])
+}
+
 impl Summary {
     /// Whether no run failed and every fault that was to happen did.
     pub fn is_pass(&self) -> bool {
@@ -221,15 +252,12 @@ impl Summary {
 
     /// The summary for people.
     pub fn table(&self) -> String {
-        let faults: Vec<String> = self
-            .faults
-            .iter()
-            .map(|(kind, times)| format!("{kind} {times}"))
-            .collect();
+        let faults = counted(&self.faults);
+        let rare = counted(&self.rare_states);
         let Recovery { p50, p99, max } = self.recovery_ms;
         let mut text = format!(
             "scenario       {}\nseeds          {}: {} passed, {} failed, {} undecided\ntime           {:.2} virtual hours\n\
-             epochs         {} begun after the first\nfaults         {}\nrecovery       p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms, of {}\n",
+             epochs         {} begun after the first\nfaults         {faults}\nrare states    {rare}\nrecovery       p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms, of {}\n",
             self.scenario,
             self.seeds,
             self.passed,
@@ -237,7 +265,6 @@ impl Summary {
             self.unknown,
             self.virtual_hours,
             self.epoch_changes,
-            faults.join(", "),
             self.recoveries,
         );
         for failure in &self.failures {

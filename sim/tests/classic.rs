@@ -52,7 +52,7 @@ fn times(finished: &Finished, fault: &str) -> u64 {
 
 /// What the counters of all nodes that run at the end come to.
 fn sum(finished: &Finished, counter: fn(&Counters) -> u64) -> u64 {
-    let counters = finished.nodes.iter().filter_map(|node| node.counters.as_ref());
+    let counters = finished.nodes.iter().map(|node| &node.counters);
     counters.map(counter).sum()
 }
 
@@ -110,7 +110,7 @@ fn assert_restarted(finished: &Finished, nodes: usize) {
         (nodes as u64, nodes)
     );
     assert!(
-        finished.nodes.iter().all(|node| node.counters.is_some()),
+        finished.nodes.iter().all(|node| node.is_running),
         "some node does not run"
     );
 }

@@ -100,6 +100,9 @@ pub enum ChangeError {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// The node that was asked has left the members itself, by a change that was asked for elsewhere.
+    #[error("{0} has left the members in the meantime, so it cannot see to the change: ask a member")]
+    HasLeft(NodeId),
     /// Another change is under way at this node.
     #[error("the {0} is under way: wait for it")]
     Busy(Change),
@@ -181,10 +184,11 @@ impl Reconfiguration {
 
     /// What is to be done now. A change that is done or has failed is forgotten.
     ///
-    /// *Given* the members of the current epoch and whether a majority of them has acknowledged in it; how far this node has evaluated;
+    /// *Given* this node; the members of the current epoch and whether a majority of them has acknowledged in it; how far this node has evaluated;
     /// and who was heard of late.
     pub(crate) fn progress(
         &mut self,
+        own: NodeId,
         membership: &Membership,
         is_complete: bool,
         evaluated: Hlc,
@@ -207,6 +211,10 @@ impl Reconfiguration {
             this.pending = None;
             Progress::Failed(request, error)
         };
+        if !membership.is_member(own) {
+            // What it proposed was for an epoch that has begun otherwise.
+            return fail(self, ChangeError::HasLeft(own));
+        }
         if let Err(error) = check(change, membership) {
             // Another change was decided in between.
             return fail(self, error);
@@ -274,7 +282,15 @@ mod tests {
     fn progress(reconfiguration: &mut Reconfiguration, members: &[u32], is_complete: bool, live: &[u32]) -> Progress {
         let is_live = |member: NodeId| live.contains(&member.number());
         let profile = Profile::wan();
-        reconfiguration.progress(&membership(members), is_complete, hlc(1), is_live, NOW, &profile)
+        reconfiguration.progress(
+            node(1),
+            &membership(members),
+            is_complete,
+            hlc(1),
+            is_live,
+            NOW,
+            &profile,
+        )
     }
 
     #[test]
@@ -299,6 +315,28 @@ mod tests {
         );
         assert_eq!(
             progress(&mut reconfiguration, &[1, 2, 3, 4], true, &[1, 2, 3]),
+            Progress::Done(REQUEST)
+        );
+    }
+
+    #[test]
+    fn who_has_left_by_another_change_gives_up_its_own_and_who_left_by_its_own_waits_for_the_end_of_it() {
+        let mut reconfiguration = Reconfiguration::default();
+        let all = membership(&[1, 2, 3]);
+        reconfiguration
+            .request(REQUEST, Change::Leave(node(2)), &all, NOW)
+            .unwrap();
+        let error = ChangeError::HasLeft(node(1));
+        assert_eq!(
+            progress(&mut reconfiguration, &[2, 3], false, &[2, 3]),
+            Progress::Failed(REQUEST, error)
+        );
+        reconfiguration
+            .request(REQUEST, Change::Leave(node(1)), &all, NOW)
+            .unwrap();
+        assert_eq!(progress(&mut reconfiguration, &[2, 3], false, &[2, 3]), Progress::Wait);
+        assert_eq!(
+            progress(&mut reconfiguration, &[2, 3], true, &[2, 3]),
             Progress::Done(REQUEST)
         );
     }

@@ -97,7 +97,8 @@ pub(crate) fn run_sweep(arguments: &SweepArguments) -> u8 {
             let path = folder.join(format!("shrunk-{stem}-{}.toml", failure.seed));
             let text = toml::to_string(&shrunk.scenario).map_err(|error| error.to_string());
             let saved = text.and_then(|text| {
-                fs::write(&path, text).map_err(|error| format!("{} cannot be written: {error}", path.display()))
+                let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, text));
+                written.map_err(|error| format!("{} cannot be written: {error}", path.display()))
             });
             if saved.is_ok() {
                 let faults = shrunk.scenario.faults.count();

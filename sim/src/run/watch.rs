@@ -87,7 +87,7 @@ impl Replica for CounterWatch {
         self.replica.durable()
     }
 
-    fn checkpoint(&self) -> Option<Checkpoint> {
+    fn checkpoint(&self) -> Checkpoint {
         self.replica.checkpoint()
     }
 

@@ -20,6 +20,9 @@ const TRIGGER_S: f64 = 2.0;
 /// The highest chance of each whole-network fault.
 const CHANCE_MAX: f64 = 0.25;
 
+/// How far off a clock may be left, in milliseconds: what is lost in adding up steps.
+const CLOCK_LEFT_MS_MAX: f64 = 0.001;
+
 /// A node is impaired for a while.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Impaired {
@@ -83,6 +86,23 @@ impl Ledger {
                 return Err(problem(
                     "faults.until_s",
                     format!("{key} goes on after the load, at {load_s} s"),
+                ));
+            }
+        }
+        for step in &faults.clock_step {
+            let net_ms: f64 = faults
+                .clock_step
+                .iter()
+                .filter(|other| other.place == step.place)
+                .map(|one| one.by_ms)
+                .sum();
+            if net_ms.abs() > CLOCK_LEFT_MS_MAX {
+                return Err(problem(
+                    "faults.clock_step",
+                    format!(
+                        "the clock of {} is left {net_ms} ms off: no node comes to the end with it",
+                        step.place
+                    ),
                 ));
             }
         }

@@ -60,6 +60,9 @@ fn draw_world(scenario: &mut Scenario, random: &mut Stream) {
     world.clock.drift_ppm_max = random.unit() * 100.0;
     // From 0.1 to 10 ms, small ones as often as large ones.
     world.disk.sync_us = 100.0 * libm::exp(random.unit() * libm::log(100.0));
+    // From 16 KiB to 4 MiB: with little, who is behind for long needs a snapshot.
+    let kept_bytes = 16_384.0 * libm::exp(random.unit() * libm::log(256.0));
+    world.profile.records_kept_bytes = Some(kept_bytes as usize);
     scenario.workload.keys = 3 + random.below(28);
     scenario.workload.arrivals = Arrivals::Closed {
         think_ms: 20.0 + random.unit() * 180.0,
@@ -258,21 +261,28 @@ impl Draw {
         }
     }
 
-    /// Each spare node joins once, alone or in the place of another.
+    /// Each spare node joins once, alone or in the place of another; after one that joined alone another may leave.
     fn membership_change(&mut self) {
         for joins in self.spares.clone() {
             let at_s = self.within(BEGIN_S..(self.last_s / 2.0).max(BEGIN_S + 0.1));
             let (node, leaves) = self.pair();
-            let leaves = self.random.chance(0.5).then_some(leaves);
-            let joins = Some(joins);
-            let change = ChangeConfig {
+            let is_replacement = self.random.chance(0.5);
+            let mut changes = vec![ChangeConfig {
                 at_s,
                 node,
-                joins,
-                leaves,
-            };
+                joins: Some(joins),
+                leaves: is_replacement.then_some(leaves),
+            }];
+            if !is_replacement && self.random.chance(0.5) {
+                changes.push(ChangeConfig {
+                    at_s: self.within(at_s..self.last_s),
+                    node,
+                    joins: None,
+                    leaves: Some(leaves),
+                });
+            }
             let mut with = self.scenario.clone();
-            with.faults.change.push(change);
+            with.faults.change.extend(changes);
             if self.ledger.allows(&with) {
                 self.scenario = with;
             }

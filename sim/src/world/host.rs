@@ -15,7 +15,7 @@ use plimsoll::executor::Known;
 use plimsoll::id::{Epoch, NodeId, RequestId, TransactionId};
 use plimsoll::protocol::config::{Membership, NodeConfig};
 use plimsoll::protocol::invariants::Violation;
-use plimsoll::protocol::node::Node;
+use plimsoll::protocol::node::{Counters, Node};
 use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, Reply, SyncMark};
 use plimsoll::time::{Hlc, Timestamp};
 use plimsoll::transaction::{Abort, Outcome, Record, Settlement, Transaction};
@@ -58,6 +58,8 @@ pub(super) struct Host<R> {
     flushes: bool,
     /// Until when the process stands still.
     paused_until_us: u64,
+    /// What the nodes counted that have run here and do no more.
+    counted: Counters,
     breaches: Vec<Breach>,
 }
 
@@ -195,6 +197,7 @@ impl<R: Replica> Host<R> {
             armed: None,
             flushes,
             paused_until_us: 0,
+            counted: Counters::default(),
             breaches: Vec::new(),
         }
     }
@@ -211,6 +214,11 @@ impl<R: Replica> Host<R> {
     /// The members of the epoch that the node is in; absent if no node runs.
     pub(super) fn membership(&self) -> Option<&Membership> {
         self.running.as_ref().map(|running| running.node.membership())
+    }
+
+    /// Whether a change of the members was asked of the node and is not answered.
+    pub(super) fn is_changing(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.changes.is_empty())
     }
 
     pub(super) fn place(&self) -> usize {
@@ -608,10 +616,16 @@ impl<R: Replica> Host<R> {
 
     /// What the machine did and what its replica holds.
     pub(super) fn finish(self, time_us: u64, region: usize) -> (NodeSummary, Option<ReplicaTrace>, Vec<Breach>) {
+        let mut counters = self.counted;
+        counters += self
+            .running
+            .as_ref()
+            .map_or_else(Counters::default, |running| *running.node.counters());
         let summary = NodeSummary {
             node: self.id,
             region,
-            counters: self.running.as_ref().map(|running| *running.node.counters()),
+            counters,
+            is_running: self.running.is_some(),
             protocol_busy_us: self.protocol.busy_us(),
             executor_busy_us: self.executor.busy_us(),
             syncs: self.disk.syncs(),

@@ -396,6 +396,7 @@ impl<C: Clients, R: Replica> World<C, R> {
         }
         if let Phase::Settle(bound) = self.phase
             && bounds.iter().all(|evaluated| *evaluated >= bound)
+            && !self.hosts.iter().any(Host::is_changing)
         {
             self.phase = Phase::Settled(bound);
         }
@@ -443,6 +444,10 @@ impl<C: Clients, R: Replica> World<C, R> {
         let mut awaited = Vec::new();
         if !self.clients.is_idle() {
             awaited.push("clients still wait for answers".to_owned());
+        }
+        for host in self.hosts.iter().filter(|host| host.is_changing()) {
+            let name = self.outside.topology.name_of(host.place());
+            awaited.push(format!("{name} has not said what became of a change of the members"));
         }
         let ahead = self.members().filter_map(Host::evaluated).max().unwrap_or_default();
         for host in self.members() {

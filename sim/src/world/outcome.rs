@@ -119,8 +119,10 @@ pub struct NodeSummary {
     pub node: NodeId,
     /// Its region, by its place.
     pub region: usize,
-    /// What it counted; that of its last run. Absent if it is not running.
-    pub counters: Option<Counters>,
+    /// What it counted, in all runs of its process.
+    pub counters: Counters,
+    /// Whether it is running in the end.
+    pub is_running: bool,
     /// How long its protocol processor worked, in microseconds.
     pub protocol_busy_us: u64,
     /// How long its executor's processor worked, in microseconds.

@@ -49,8 +49,8 @@ pub trait Replica {
     /// What was being written is durable.
     fn end_flush(&mut self);
 
-    /// Its durable state, for another replica; absent if there is none.
-    fn checkpoint(&self) -> Option<Checkpoint>;
+    /// Its state for another replica: what it last made durable, or all of it where nothing can be lost.
+    fn checkpoint(&self) -> Checkpoint;
 
     /// Goes on from the state of another replica, which is durable from now on. What was being written is void.
     fn restore(&mut self, checkpoint: Checkpoint);
@@ -120,8 +120,9 @@ impl Replica for MemoryReplica {
         self.durable = self.flushing.take();
     }
 
-    fn checkpoint(&self) -> Option<Checkpoint> {
-        self.durable.clone()
+    fn checkpoint(&self) -> Checkpoint {
+        let durable = self.durable.clone();
+        durable.unwrap_or_else(|| self.executor.checkpoint())
     }
 
     fn restore(&mut self, checkpoint: Checkpoint) {

@@ -88,7 +88,7 @@ impl Replica for Faulty {
         self.replica.durable()
     }
 
-    fn checkpoint(&self) -> Option<Checkpoint> {
+    fn checkpoint(&self) -> Checkpoint {
         self.replica.checkpoint()
     }
 

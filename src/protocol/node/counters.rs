@@ -1,5 +1,7 @@
 //! What a node counts: for metrics and for tests that ask whether something really happened.
 
+use std::ops::AddAssign;
+
 /// Counts since the node started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -37,4 +39,46 @@ pub struct Counters {
     pub bytes_dropped_for_room: u64,
     /// Appends that concern nobody here, and rows of nodes that are not in the epoch, dropped.
     pub not_for_us: u64,
+}
+
+impl AddAssign for Counters {
+    /// What a node counted in two runs of its process, or two nodes.
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            submitted,
+            reads,
+            evaluated,
+            records_held,
+            frames,
+            gaps,
+            retransmissions,
+            fetches,
+            ahead_of_clock,
+            fenced,
+            epoch_changes,
+            reissued,
+            other_epoch,
+            chunks_served,
+            snapshots_installed,
+            bytes_dropped_for_room,
+            not_for_us,
+        } = other;
+        self.submitted += submitted;
+        self.reads += reads;
+        self.evaluated += evaluated;
+        self.records_held += records_held;
+        self.frames += frames;
+        self.gaps += gaps;
+        self.retransmissions += retransmissions;
+        self.fetches += fetches;
+        self.ahead_of_clock += ahead_of_clock;
+        self.fenced += fenced;
+        self.epoch_changes += epoch_changes;
+        self.reissued += reissued;
+        self.other_epoch += other_epoch;
+        self.chunks_served += chunks_served;
+        self.snapshots_installed += snapshots_installed;
+        self.bytes_dropped_for_room += bytes_dropped_for_room;
+        self.not_for_us += not_for_us;
+    }
 }

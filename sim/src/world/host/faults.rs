@@ -28,6 +28,7 @@ impl<R: Replica> Host<R> {
         let crash = self.crash_of(&running, time_us, outside);
         outside.crashes.push(crash);
         outside.watcher.on_crash(self.id);
+        self.counted += *running.node.counters();
         self.left = Some(running.left());
         self.disk.crash();
         self.incarnation += 1;

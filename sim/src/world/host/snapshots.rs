@@ -39,7 +39,7 @@ impl<R: Replica> Host<R> {
         };
         let replica = &running.replica;
         let source = &mut running.snapshots.source;
-        let Some(bytes) = source.piece(request, PIECE_BYTES, || replica.checkpoint()) else {
+        let Some(bytes) = source.piece(request, PIECE_BYTES, || Some(replica.checkpoint())) else {
             return;
         };
         let issued_us = self.protocol.work(0);

@@ -83,6 +83,23 @@ impl fmt::Display for ClusterId {
     }
 }
 
+/// One storage of one node, from its making on: a folder that was lost and made anew has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct StorageId(u128);
+
+impl StorageId {
+    /// The storage with this number, drawn at random when the storage is made.
+    pub const fn new(number: u128) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for StorageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
 /// A client's name for one transaction, a UUIDv7: submitting the same id again gives the first outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
 #[serde(transparent)]

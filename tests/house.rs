@@ -50,7 +50,16 @@ const IMPURE_NAMES: &[&str] = &[
 ];
 
 /// Modules of the protocol that are no machines: doors, words, what routes between the machines, and what watches them.
-const NO_MACHINES: &[&str] = &["mod", "node", "message", "config", "frame", "invariants", "testing"];
+const NO_MACHINES: &[&str] = &[
+    "mod",
+    "node",
+    "message",
+    "config",
+    "frame",
+    "invariants",
+    "peers",
+    "testing",
+];
 
 /// Modules of the protocol that its machines may name.
 const WORDS_OF_THE_PROTOCOL: &[&str] = &["stream", "delay", "config", "message", "decree", "testing"];

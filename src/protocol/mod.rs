@@ -5,6 +5,8 @@
 //! simulator and a real node are two thin drivers of the same code.
 //!
 //! **The driver's contract.**
+//! - [`Input::Receive`]: only from a peer that the transport has authenticated, of the own cluster, and with the storage that it first came
+//!   with: ask [`peers::Peers`].
 //! - Effects are carried out in the order given. A `Send` may be lost, repeated, delayed and reordered.
 //! - [`Effect::Persist`]: write the entries, make them durable, then come back with [`Input::Persisted`] and the mark. Later
 //!   marks may be reported alone: a mark says that all entries up to it are durable. The core keeps back whatever depends on
@@ -37,6 +39,7 @@ pub mod invariants;
 pub mod message;
 pub mod node;
 mod pacing;
+pub mod peers;
 mod planted;
 mod proposer;
 mod read;

@@ -105,6 +105,14 @@ impl Replica for CounterWatch {
         }
     }
 
+    fn emptied(self) -> Self {
+        Self {
+            evaluated: Hlc::ZERO,
+            replica: self.replica.emptied(),
+            ..self
+        }
+    }
+
     fn status(&self, id: TransactionId) -> Status {
         self.replica.status(id)
     }

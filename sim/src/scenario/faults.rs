@@ -28,6 +28,8 @@ pub struct FaultsConfig {
     pub late_ms_max: f64,
     /// Nodes that crash.
     pub crash: Vec<CrashConfig>,
+    /// Disks that are replaced by empty ones.
+    pub lose_disk: Vec<LoseDiskConfig>,
     /// Nodes that stand still.
     pub pause: Vec<PauseConfig>,
     /// Nodes with something slow.
@@ -49,6 +51,7 @@ impl FaultsConfig {
         chances.iter().filter(|chance| **chance > 0.0).count()
             + self.cut.len()
             + self.crash.len()
+            + self.lose_disk.len()
             + self.pause.len()
             + self.slow.len()
             + self.clock_step.len()
@@ -97,6 +100,16 @@ pub struct CrashConfig {
     /// Not at once: the nodes are told to resign, and stop when they have.
     #[serde(default)]
     pub resign: bool,
+}
+
+/// The disks of nodes that are down are replaced by empty ones: nobody takes anything from them any more, and they count as failed.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoseDiskConfig {
+    /// Which nodes. One that runs then keeps its disk.
+    pub place: Place,
+    /// When, in seconds since the start.
+    pub at_s: f64,
 }
 
 /// Processes stand still for a while and then go on; what arrives meanwhile waits for them.

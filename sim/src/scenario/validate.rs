@@ -257,6 +257,11 @@ fn check_faults(scenario: &Scenario, problems: &mut Problems) {
     for (number, crash) in faults.crash.iter().enumerate() {
         check_crash(&format!("faults.crash.{number}"), crash, &places, problems);
     }
+    for (number, loss) in faults.lose_disk.iter().enumerate() {
+        let key = format!("faults.lose_disk.{number}");
+        places.check(format!("{key}.place"), &loss.place, problems);
+        problems.seconds(format!("{key}.at_s"), loss.at_s);
+    }
     for (number, pause) in faults.pause.iter().enumerate() {
         let key = format!("faults.pause.{number}");
         places.check(format!("{key}.place"), &pause.place, problems);

@@ -164,6 +164,9 @@ impl Ledger {
                 .map_or(f64::INFINITY, |after_s| latest_s + after_s + CATCHING_UP_S);
             add(&crash.place, crash.at_s, until_s, crash.restart_after_s.is_some());
         }
+        for loss in &faults.lose_disk {
+            add(&loss.place, loss.at_s, f64::INFINITY, false);
+        }
         for pause in &faults.pause {
             add(
                 &pause.place,

@@ -20,6 +20,8 @@ pub(super) enum Fault {
     },
     /// A node starts with what its disk holds.
     Restart { node: usize },
+    /// A disk is replaced by an empty one.
+    LoseDisk { node: usize },
     /// A process stands still.
     Pause { node: usize, for_us: u64 },
     /// A disk or a processor takes so many times as long from now on.
@@ -79,6 +81,10 @@ pub(super) fn plan(scenario: &Scenario, topology: &Topology) -> Vec<(u64, Fault)
             };
             (at(crash.at_s), crash_of)
         }));
+    }
+    for loss in &faults.lose_disk {
+        let nodes = topology.nodes_at(&loss.place);
+        plan.extend(nodes.into_iter().map(|node| (at(loss.at_s), Fault::LoseDisk { node })));
     }
     for pause in &faults.pause {
         let for_us = at(pause.for_s);

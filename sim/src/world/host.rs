@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use plimsoll::client;
 use plimsoll::executor::Known;
-use plimsoll::id::{Epoch, NodeId, RequestId, TransactionId};
+use plimsoll::id::{Epoch, NodeId, RequestId, StorageId, TransactionId};
 use plimsoll::protocol::config::{Membership, NodeConfig};
 use plimsoll::protocol::invariants::Violation;
 use plimsoll::protocol::node::{Counters, Node};
+use plimsoll::protocol::peers::Peers;
 use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, Reply, SyncMark};
 use plimsoll::time::{Hlc, Timestamp};
 use plimsoll::transaction::{Abort, Outcome, Record, Settlement, Transaction};
@@ -25,7 +26,7 @@ use snapshots::Snapshots;
 use super::event::{Event, content_of};
 use super::faults::Trigger;
 use super::outcome::{Breach, NodeSummary, Rule};
-use super::outside::Outside;
+use super::outside::{Outside, Packet};
 use super::replica::Replica;
 use crate::check::{EvaluatedTransaction, ReplicaTrace, WatermarkSample};
 use crate::clock::Clock;
@@ -48,6 +49,11 @@ pub(super) struct Host<R> {
     running: Option<Running<R>>,
     config: NodeConfig,
     genesis: Membership,
+    storage: StorageId,
+    /// Whom the node has met, as its disk holds it.
+    peers: Peers,
+    /// Whether its first disk is gone: then it is no part of the cluster any more.
+    has_lost_disk: bool,
     /// What the disk holds of the node's log.
     log: Vec<LogEntry>,
     /// What a crash has left of the replica, while no node runs.
@@ -190,6 +196,9 @@ impl<R: Replica> Host<R> {
             disk,
             incarnation: 0,
             running,
+            storage: StorageId::new(u128::from(config.seed)),
+            peers: Peers::default(),
+            has_lost_disk: false,
             config,
             genesis,
             log: Vec::new(),
@@ -227,6 +236,15 @@ impl<R: Replica> Host<R> {
 
     pub(super) fn id(&self) -> NodeId {
         self.id
+    }
+
+    pub(super) fn has_lost_disk(&self) -> bool {
+        self.has_lost_disk
+    }
+
+    /// Whether the sender of a packet is who it says.
+    pub(super) fn meets(&mut self, packet: &Packet) -> bool {
+        self.peers.meet(packet.from, packet.storage).is_ok()
     }
 
     /// How far the replica has evaluated; absent if no node runs.
@@ -284,10 +302,12 @@ impl<R: Replica> Host<R> {
         let (mark, next_us) = self.disk.on_synced(time_us);
         if let Some(running) = &mut self.running {
             while let Some((_, entries)) = running.unsynced.pop_front_if(|(unsynced, _)| *unsynced <= mark) {
-                for (epoch, id) in ids(&entries) {
-                    outside.durability.on_synced(self.place, epoch, id);
+                if !self.has_lost_disk {
+                    for (epoch, id) in ids(&entries) {
+                        outside.durability.on_synced(self.place, epoch, id);
+                    }
+                    outside.watcher.on_durable(self.id, &entries);
                 }
-                outside.watcher.on_durable(self.id, &entries);
                 self.log.extend(entries);
             }
             if running.flushing.take_if(|flushing| *flushing <= mark).is_some() {
@@ -387,12 +407,16 @@ impl<R: Replica> Host<R> {
             return;
         };
         let mut effects = std::mem::take(&mut running.effects);
-        outside.watcher.on_input(self.id, &input);
+        if !self.has_lost_disk {
+            outside.watcher.on_input(self.id, &input);
+        }
         running.node.step(self.clock.now(begin_us), input, &mut effects);
-        outside.watcher.on_step(&running.node, &effects);
+        if !self.has_lost_disk {
+            outside.watcher.on_step(&running.node, &effects);
+        }
         let bounds = (running.node.watermark(), running.node.evaluated());
         let (wake_us, epoch) = (running.node.wake_at().0, running.node.membership().epoch.number());
-        if epoch as usize > outside.epochs.len() + 1 {
+        if epoch as usize > outside.epochs.len() + 1 && !self.has_lost_disk {
             outside.epochs.push((begin_us, running.node.epoch_start()));
             outside.begin_epoch(running.node.membership());
         }
@@ -442,7 +466,7 @@ impl<R: Replica> Host<R> {
                 if self.trip(now_us, is_last, outside) {
                     return;
                 }
-                let packet = outside.encode(self.id, messages);
+                let packet = outside.encode(self.id, self.storage, messages);
                 let cost_ns = outside.prices.frame + bytes_ns(packet.bytes.len(), outside.prices.kib);
                 let at_us = self.protocol.work(cost_ns);
                 outside.send(at_us, self.place, to, packet);

@@ -292,6 +292,11 @@ impl<C: Clients, R: Replica> World<C, R> {
                     count(outside, "restart");
                 }
             }
+            Fault::LoseDisk { node } => {
+                if self.hosts[node].lose_disk() {
+                    count(outside, "lose-disk");
+                }
+            }
             Fault::Pause { node, for_us } => {
                 if self.hosts[node].pause(time_us + for_us) {
                     count(outside, "pause");
@@ -345,6 +350,8 @@ impl<C: Clients, R: Replica> World<C, R> {
         let host = &mut self.hosts[usize::from(node)];
         if !host.is_running() {
             self.outside.messages.unreceived += 1;
+        } else if !host.meets(&packet) {
+            self.outside.messages.foreign += 1;
         } else if let Some(messages) = self.outside.open(&packet) {
             let from = packet.from;
             let input = Input::Receive { from, messages };
@@ -377,11 +384,13 @@ impl<C: Clients, R: Replica> World<C, R> {
         }
     }
 
-    /// The machines of the last epoch's members: who has left, or not joined yet, is not waited for.
+    /// The machines of the last epoch's members: who has left, or not joined yet, or lost its disk, is not waited for.
     fn members(&self) -> impl Iterator<Item = &Host<R>> {
-        let memberships = self.hosts.iter().filter_map(Host::membership);
+        let sound = self.hosts.iter().filter(|host| !host.has_lost_disk());
+        let memberships = sound.filter_map(Host::membership);
         let last = memberships.max_by_key(|membership| membership.epoch);
-        let is_member = move |host: &&Host<R>| last.is_some_and(|last| last.is_member(host.id()));
+        let is_member =
+            move |host: &&Host<R>| !host.has_lost_disk() && last.is_some_and(|last| last.is_member(host.id()));
         self.hosts.iter().filter(is_member)
     }
 

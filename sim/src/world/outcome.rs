@@ -108,6 +108,8 @@ pub struct MessageCounts {
     pub succession: u64,
     /// Frames that could not be decoded when they arrived.
     pub undecodable: u64,
+    /// Frames of a node that has come with another disk than before, refused.
+    pub foreign: u64,
     /// Frames that arrived at a node that was not running.
     pub unreceived: u64,
 }

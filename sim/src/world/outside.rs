@@ -1,6 +1,6 @@
 //! What all nodes and clients share: the queue, the network, what is on its way, and what was counted.
 
-use plimsoll::id::{ClusterId, NodeId};
+use plimsoll::id::{ClusterId, NodeId, StorageId};
 use plimsoll::protocol::config::Membership;
 use plimsoll::protocol::frame::Frame;
 use plimsoll::protocol::invariants::Watcher;
@@ -53,6 +53,8 @@ pub(super) struct Outside {
 pub(super) struct Packet {
     /// The sender, whom a real transport would have authenticated.
     pub(super) from: NodeId,
+    /// The sender's storage, which a transport tells when it connects.
+    pub(super) storage: StorageId,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -111,7 +113,7 @@ impl Outside {
     }
 
     /// Messages as the bytes of a frame.
-    pub(super) fn encode(&mut self, from: NodeId, messages: Vec<Message>) -> Packet {
+    pub(super) fn encode(&mut self, from: NodeId, storage: StorageId, messages: Vec<Message>) -> Packet {
         for message in &messages {
             match message {
                 Message::Append(append) if append.records.is_empty() => self.messages.promises += 1,
@@ -132,7 +134,7 @@ impl Outside {
         }
         let mut bytes = self.buffers.pop().unwrap_or_default();
         Frame::encode(self.cluster, from, &messages, &mut bytes).expect("a node keeps its frames within the bound");
-        Packet { from, bytes }
+        Packet { from, storage, bytes }
     }
 
     /// The messages of a packet that has arrived; nothing where a node's transport would refuse it, which is counted.
@@ -155,6 +157,7 @@ impl Outside {
             bytes.extend_from_slice(&packet.bytes);
             let slot = self.packets.insert(Packet {
                 from: packet.from,
+                storage: packet.storage,
                 bytes,
             });
             self.queue.push(again_us, Event::Frame { node, slot });

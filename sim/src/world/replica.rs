@@ -59,6 +59,10 @@ pub trait Replica {
     #[must_use]
     fn crashed(self) -> Self;
 
+    /// An empty one in its place.
+    #[must_use]
+    fn emptied(self) -> Self;
+
     /// What is known of a transaction.
     fn status(&self, id: TransactionId) -> Status;
 
@@ -137,6 +141,10 @@ impl Replica for MemoryReplica {
             left.restore(durable);
         }
         left
+    }
+
+    fn emptied(self) -> Self {
+        Self::new(self.registry)
     }
 
     fn status(&self, id: TransactionId) -> Status {

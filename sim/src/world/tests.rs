@@ -103,6 +103,13 @@ impl Replica for Faulty {
         }
     }
 
+    fn emptied(self) -> Self {
+        Self {
+            replica: self.replica.emptied(),
+            ..self
+        }
+    }
+
     fn status(&self, id: TransactionId) -> Status {
         self.replica.status(id)
     }
@@ -248,7 +255,7 @@ fn scenario(settings: &[&str]) -> Scenario {
 }
 
 fn run(scenario: &Scenario, seed: u64, pause_us: u64) -> (Run, Writers) {
-    let nodes = scenario.check().unwrap().node_count();
+    let nodes = scenario.first_members().len();
     let world = World::new(scenario, Seed(seed), Writers::new(nodes, nodes, pause_us), |_| sound()).unwrap();
     world.run(&mut |_| {})
 }
@@ -479,6 +486,24 @@ fn every_scenario_settles_within_its_limit() {
         let (run, writers) = run(&scenario, 1, 20_000);
         assert_sound(&run);
         assert!(writers.strict_reads > 0);
+    }
+}
+
+#[test]
+fn a_node_comes_back_with_an_empty_disk_and_nobody_takes_anything_from_it() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/lost-disk.toml");
+    let lost = Scenario::load(&path, &[]).unwrap();
+    let mut kept = lost.clone();
+    kept.faults.lose_disk.clear();
+    for (scenario, is_lost) in [(&lost, true), (&kept, false)] {
+        // Nobody asks the one that loses its disk.
+        let writers = Writers::new(2, 2, 20_000);
+        let (run, _) = World::new(scenario, Seed(1), writers, |_| sound())
+            .unwrap()
+            .run(&mut |_| {});
+        assert_sound(&run);
+        assert_eq!(run.messages.foreign > 0, is_lost);
+        assert_eq!(run.faults.contains_key("lose-disk"), is_lost);
     }
 }
 

@@ -1,15 +1,18 @@
 //! What befalls a machine: its node crashes and starts again, stands still, is slow, loses its time, or is told to change.
 
-use plimsoll::id::{Epoch, NodeId, RequestId};
+use plimsoll::id::{Epoch, NodeId, RequestId, StorageId};
 use plimsoll::protocol::node::Node;
+use plimsoll::protocol::peers::Peers;
 use plimsoll::protocol::{Change, Input, Recovered};
+use plimsoll::time::Hlc;
 use plimsoll::transaction::Record;
 
 use super::super::crash::Crash;
+use super::super::event::content_of;
 use super::super::faults::Trigger;
 use super::super::outside::Outside;
 use super::super::replica::Replica;
-use super::{Host, Running, records};
+use super::{Host, Left, Running, records};
 use crate::scenario::SlowPart;
 
 impl<R: Replica> Host<R> {
@@ -27,7 +30,9 @@ impl<R: Replica> Host<R> {
         self.executor.crash(time_us);
         let crash = self.crash_of(&running, time_us, outside);
         outside.crashes.push(crash);
-        outside.watcher.on_crash(self.id);
+        if !self.has_lost_disk {
+            outside.watcher.on_crash(self.id);
+        }
         self.counted += *running.node.counters();
         self.left = Some(running.left());
         self.disk.crash();
@@ -83,6 +88,23 @@ impl<R: Replica> Host<R> {
             outside.fallen.push((self.place, restart_after_us));
         }
         is_tripped
+    }
+
+    /// An empty disk takes the place of the one that was there. *Gives* whether it did: not while a node runs on it.
+    pub(in crate::world) fn lose_disk(&mut self) -> bool {
+        let Some(left) = self.left.take() else {
+            return false;
+        };
+        self.left = Some(Left {
+            replica: left.replica.emptied(),
+            evaluated: Vec::new(),
+            start: Hlc::ZERO,
+        });
+        self.log.clear();
+        self.peers = Peers::default();
+        self.storage = StorageId::new(content_of(&self.storage).into());
+        self.has_lost_disk = true;
+        true
     }
 
     /// The process stands still until then. *Gives* whether there is one.
@@ -147,7 +169,9 @@ impl<R: Replica> Host<R> {
             left.replica.durable(),
             now,
         );
-        outside.watcher.on_restart(&node);
+        if !self.has_lost_disk {
+            outside.watcher.on_restart(&node);
+        }
         self.running = Some(Running::new(node, left));
         self.start(time_us, outside);
         true

@@ -95,7 +95,9 @@ impl<R: Replica> Host<R> {
                 running.flushing = None;
                 running.evaluated.clear();
                 running.start = bound;
-                outside.watcher.on_snapshot(self.id, bound);
+                if !self.has_lost_disk {
+                    outside.watcher.on_snapshot(self.id, bound);
+                }
                 Input::Restored { bound }
             }
         };

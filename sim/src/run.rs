@@ -33,6 +33,8 @@ pub struct Finished {
     pub report: Report,
     /// What the clients saw.
     pub history: History,
+    /// Epochs that more than one node tried to end.
+    pub contested_epochs: u64,
     /// How many epochs were begun after the first.
     pub epoch_changes: u64,
     /// For each crash of a coordinator the time until the epoch that followed had its first answer, in virtual microseconds.
@@ -99,6 +101,7 @@ pub fn run(
         faults: faults(scenario, &outcome),
     };
     Ok(Finished {
+        contested_epochs: outcome.proposers.values().filter(|nodes| nodes.len() > 1).count() as u64,
         epoch_changes: outcome.epochs.len() as u64,
         recoveries_us: recoveries(&outcome, &recorder.history),
         crashes: outcome.crashes,

@@ -230,7 +230,9 @@ fn rare_states(outcomes: &[Outcome]) -> BTreeMap<&'static str, u64> {
     for node in outcomes.iter().flat_map(|outcome| &outcome.finished.nodes) {
         all += node.counters;
     }
+    let contested = outcomes.iter().map(|outcome| outcome.finished.contested_epochs).sum();
     BTreeMap::from([
+        ("epochs-with-rival-proposers", contested),
         ("appends-after-the-fence", all.fenced),
         ("appends-beyond-the-clock", all.ahead_of_clock),
         ("messages-of-another-epoch", all.other_epoch),

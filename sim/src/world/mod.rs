@@ -436,6 +436,7 @@ impl<C: Clients, R: Replica> World<C, R> {
             cut_frames: self.outside.network.cut_frames().to_vec(),
             faults: self.outside.faults,
             epochs: self.outside.epochs,
+            proposers: self.outside.proposers,
             crashes: self.outside.crashes,
             messages: self.outside.messages,
             nodes,

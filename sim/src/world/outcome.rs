@@ -1,8 +1,8 @@
 //! What a run gives: counts, samples, replica traces, and how it ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use plimsoll::id::NodeId;
+use plimsoll::id::{Epoch, NodeId};
 use plimsoll::protocol::Divergence;
 use plimsoll::protocol::node::Counters;
 use plimsoll::time::Hlc;
@@ -29,6 +29,8 @@ pub struct Run {
     pub faults: BTreeMap<&'static str, u64>,
     /// The epochs after the first, in order: when a node first was in it, in virtual microseconds, and its start.
     pub epochs: Vec<(u64, Hlc)>,
+    /// Who tried to end each epoch.
+    pub proposers: BTreeMap<Epoch, BTreeSet<NodeId>>,
     /// What crashed, in the order of time.
     pub crashes: Vec<Crash>,
     /// What was in them.

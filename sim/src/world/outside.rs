@@ -1,6 +1,8 @@
 //! What all nodes and clients share: the queue, the network, what is on its way, and what was counted.
 
-use plimsoll::id::{ClusterId, NodeId, StorageId};
+use std::collections::{BTreeMap, BTreeSet};
+
+use plimsoll::id::{ClusterId, Epoch, NodeId, StorageId};
 use plimsoll::protocol::config::Membership;
 use plimsoll::protocol::frame::Frame;
 use plimsoll::protocol::invariants::Watcher;
@@ -42,6 +44,8 @@ pub(super) struct Outside {
     pub(super) fallen: Vec<(usize, Option<u64>)>,
     /// The epochs after the first: when a node first was in it, in microseconds, and its start.
     pub(super) epochs: Vec<(u64, Hlc)>,
+    /// Who has tried to end an epoch.
+    pub(super) proposers: BTreeMap<Epoch, BTreeSet<NodeId>>,
     /// What has crashed, in the order of time.
     pub(super) crashes: Vec<Crash>,
     client_delay_us: u64,
@@ -95,6 +99,7 @@ impl Outside {
             faults: FaultCounts::new(),
             fallen: Vec::new(),
             epochs: Vec::new(),
+            proposers: BTreeMap::new(),
             crashes: Vec::new(),
             client_delay_us: us(scenario.world.network.client_delay_ms),
             buffers: Vec::new(),
@@ -123,8 +128,11 @@ impl Outside {
                 }
                 Message::Row(_) => self.messages.rows += 1,
                 Message::Fetch(_) => self.messages.fetches += 1,
-                Message::Prepare(_)
-                | Message::Promise(_)
+                Message::Prepare(prepare) => {
+                    self.messages.succession += 1;
+                    self.proposers.entry(prepare.epoch).or_default().insert(from);
+                }
+                Message::Promise(_)
                 | Message::Accept(_)
                 | Message::Accepted(_)
                 | Message::Outbid(_)

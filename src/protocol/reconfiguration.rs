@@ -115,8 +115,9 @@ const NEARLY: Duration = Duration::from_secs(2);
 const LEARNER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The changes asked for at one node, one at a time.
-#[derive(Clone, Debug, Default, Hash)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Reconfiguration {
+    own: NodeId,
     pending: Option<Pending>,
     learners: BTreeMap<NodeId, Learner>,
 }
@@ -149,6 +150,15 @@ pub(crate) enum Progress {
 }
 
 impl Reconfiguration {
+    /// No change was asked for. *Given* this node.
+    pub(crate) fn new(own: NodeId) -> Self {
+        Self {
+            own,
+            pending: None,
+            learners: BTreeMap::new(),
+        }
+    }
+
     /// A learner has shown how far it has evaluated.
     pub(crate) fn on_learner(&mut self, node: NodeId, evaluated: Hlc, now: Monotonic) {
         self.learners.insert(
@@ -184,11 +194,10 @@ impl Reconfiguration {
 
     /// What is to be done now. A change that is done or has failed is forgotten.
     ///
-    /// *Given* this node; the members of the current epoch and whether a majority of them has acknowledged in it; how far this node has evaluated;
+    /// *Given* the members of the current epoch and whether a majority of them has acknowledged in it; how far this node has evaluated;
     /// and who was heard of late.
     pub(crate) fn progress(
         &mut self,
-        own: NodeId,
         membership: &Membership,
         is_complete: bool,
         evaluated: Hlc,
@@ -211,8 +220,9 @@ impl Reconfiguration {
             this.pending = None;
             Progress::Failed(request, error)
         };
-        if !membership.is_member(own) {
+        if !membership.is_member(self.own) {
             // What it proposed was for an epoch that has begun otherwise.
+            let own = self.own;
             return fail(self, ChangeError::HasLeft(own));
         }
         if let Err(error) = check(change, membership) {
@@ -282,20 +292,12 @@ mod tests {
     fn progress(reconfiguration: &mut Reconfiguration, members: &[u32], is_complete: bool, live: &[u32]) -> Progress {
         let is_live = |member: NodeId| live.contains(&member.number());
         let profile = Profile::wan();
-        reconfiguration.progress(
-            node(1),
-            &membership(members),
-            is_complete,
-            hlc(1),
-            is_live,
-            NOW,
-            &profile,
-        )
+        reconfiguration.progress(&membership(members), is_complete, hlc(1), is_live, NOW, &profile)
     }
 
     #[test]
     fn a_learner_joins_once_it_is_heard_and_near_and_the_change_is_done_once_the_new_members_are_complete() {
-        let mut reconfiguration = Reconfiguration::default();
+        let mut reconfiguration = Reconfiguration::new(node(1));
         let join = Change::Join(node(4));
         reconfiguration
             .request(REQUEST, join, &membership(&[1, 2, 3]), NOW)
@@ -321,7 +323,7 @@ mod tests {
 
     #[test]
     fn who_has_left_by_another_change_gives_up_its_own_and_who_left_by_its_own_waits_for_the_end_of_it() {
-        let mut reconfiguration = Reconfiguration::default();
+        let mut reconfiguration = Reconfiguration::new(node(1));
         let all = membership(&[1, 2, 3]);
         reconfiguration
             .request(REQUEST, Change::Leave(node(2)), &all, NOW)
@@ -343,7 +345,7 @@ mod tests {
 
     #[test]
     fn what_would_lose_the_data_or_stop_the_cluster_is_refused() {
-        let mut reconfiguration = Reconfiguration::default();
+        let mut reconfiguration = Reconfiguration::new(node(1));
         let mut refused =
             |change, members: &[u32]| match reconfiguration.request(REQUEST, change, &membership(members), NOW) {
                 Err(Refusal::Change(error)) => error,

@@ -185,6 +185,7 @@ mod tests {
             cut_frames: Vec::new(),
             faults: BTreeMap::new(),
             epochs: Vec::new(),
+            proposers: BTreeMap::new(),
             crashes: Vec::new(),
             messages: MessageCounts::default(),
             nodes: Vec::new(),

@@ -4,23 +4,23 @@
 //! clock of the moment at which the processor comes to it: nothing else can change the node before. Effects leave, in
 //! order, as their cost is worked off. A batch and the reads share the executor's processor.
 
+mod clients;
 mod faults;
+mod log;
 mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use plimsoll::client;
-use plimsoll::executor::Known;
-use plimsoll::id::{Epoch, NodeId, RequestId, StorageId, TransactionId};
+use plimsoll::id::{NodeId, RequestId, StorageId};
 use plimsoll::protocol::config::{Membership, NodeConfig};
 use plimsoll::protocol::invariants::Violation;
 use plimsoll::protocol::node::{Counters, Node};
 use plimsoll::protocol::peers::Peers;
-use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Query, Reply, SyncMark};
-use plimsoll::time::{Hlc, Timestamp};
-use plimsoll::transaction::{Abort, Outcome, Record, Settlement, Transaction};
+use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Reply, SyncMark};
+use plimsoll::time::Hlc;
 
+use log::{ids, weigh};
 use snapshots::Snapshots;
 
 use super::event::{Event, content_of};
@@ -31,7 +31,7 @@ use super::replica::Replica;
 use crate::check::{EvaluatedTransaction, ReplicaTrace, WatermarkSample};
 use crate::clock::Clock;
 use crate::cost::{Cpu, Disk, bytes_ns};
-use crate::port::{ClientRequest, ClientResponse, RequestBody, ResponseBody};
+use crate::port::ResponseBody;
 
 /// How much timestamp time lies between two checkpoints.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -147,19 +147,6 @@ impl<R: Replica> Running<R> {
             snapshots: Snapshots::default(),
             effects: Vec::new(),
         }
-    }
-
-    /// What a planted bug tells a client: what the transaction would come to now.
-    fn early_answer(&self, node: NodeId, transaction: &Transaction) -> Option<Settlement> {
-        let at = self.node.evaluated();
-        let outcome = self.replica.dry_run(transaction, at)?;
-        let record = Timestamp { hlc: at, node };
-        Some(Settlement {
-            record,
-            id: transaction.id,
-            effective: record,
-            outcome,
-        })
     }
 }
 
@@ -328,78 +315,6 @@ impl<R: Replica> Host<R> {
         content
     }
 
-    /// A client's request has come.
-    pub(super) fn on_request(&mut self, time_us: u64, request: ClientRequest, outside: &mut Outside) {
-        let Some(running) = &mut self.running else {
-            return;
-        };
-        let ClientRequest { client, call, body } = request;
-        running.requests += 1;
-        let request = RequestId(running.requests);
-        let input = match body {
-            RequestBody::Submit { id, thunk, arguments } => match running.replica.admit(id, thunk, arguments) {
-                Ok(transaction) => Input::Submit { request, transaction },
-                Err(refusal) => {
-                    self.protocol.begin(time_us);
-                    let at_us = self.protocol.work(outside.prices.call);
-                    let body = ResponseBody::Refused(refusal);
-                    outside.respond(at_us, client, ClientResponse { call, body });
-                    return;
-                }
-            },
-            RequestBody::Resolve { id, target } => Input::Submit {
-                request,
-                transaction: client::resolve(id, target),
-            },
-            RequestBody::Status { id } => return self.tell_status(time_us, id, (client, call), outside),
-            RequestBody::Read { mode, query } => {
-                let mode = outside.planted.map_or(mode, |planted| planted.read_mode(mode));
-                Input::Read { request, mode, query }
-            }
-        };
-        let early = match &input {
-            Input::Submit { transaction, .. }
-                if outside.planted.is_some_and(|planted| planted.answers_early(self.place)) =>
-            {
-                running.early_answer(self.id, transaction)
-            }
-            _ => None,
-        };
-        running.calls.insert(
-            request,
-            Call {
-                client,
-                call,
-                is_answered: early.is_some(),
-            },
-        );
-        if let Some(settlement) = early {
-            let body = ResponseBody::Settled(settlement);
-            outside.respond(time_us, client, ClientResponse { call, body });
-        }
-        self.step(time_us, outside.prices.call, input, outside);
-    }
-
-    /// Answers at once what the replica knows of a transaction. *Given* whose call it is.
-    fn tell_status(&mut self, time_us: u64, id: TransactionId, caller: (usize, u64), outside: &mut Outside) {
-        let Some(running) = &self.running else {
-            return;
-        };
-        let status = running.replica.status(id);
-        // One that was cancelled may have no record anywhere.
-        if let Known::Settled { outcome, .. } = &status.known
-            && !matches!(outcome, Outcome::Aborted(Abort::Cancelled { .. }))
-            && let Err(what) = outside.durability.check(id)
-        {
-            self.breach(Rule::Durability, what);
-        }
-        self.protocol.begin(time_us);
-        let at_us = self.protocol.work(outside.prices.call);
-        let (client, call) = caller;
-        let body = ResponseBody::Status(status);
-        outside.respond(at_us, client, ClientResponse { call, body });
-    }
-
     /// Steps the node with an input that is there at `time_us`, and carries out what it wants.
     fn step(&mut self, time_us: u64, cost_ns: u64, input: Input, outside: &mut Outside) {
         let begin_us = self.protocol.begin(time_us);
@@ -559,37 +474,6 @@ impl<R: Replica> Host<R> {
         outside.queue.push(done_us, Event::Evaluated { node, incarnation });
     }
 
-    fn read(&mut self, request: RequestId, at: Hlc, query: &Query, outside: &mut Outside) {
-        const ENTRIES_PER_READ: usize = 20;
-        let issued_us = self.protocol.work(0);
-        let Some(running) = &self.running else {
-            return;
-        };
-        let mut reads = query.keys.len() + query.ranges.len();
-        let body = match running.replica.read(at, query) {
-            Ok(answer) => {
-                reads += answer.ranges.iter().map(Vec::len).sum::<usize>() / ENTRIES_PER_READ;
-                ResponseBody::Rows { at, answer }
-            }
-            Err(why) => ResponseBody::Refused(why),
-        };
-        self.executor.begin(issued_us);
-        let at_us = self.executor.work(reads as u64 * outside.prices.read);
-        self.answer(at_us, request, body, outside);
-    }
-
-    fn answer(&mut self, at_us: u64, request: RequestId, body: ResponseBody, outside: &mut Outside) {
-        let call = self.running.as_mut().and_then(|running| running.calls.remove(&request));
-        match call {
-            Some(Call { is_answered: true, .. }) => {}
-            Some(Call { client, call, .. }) => outside.respond(at_us, client, ClientResponse { call, body }),
-            None => self.breach(
-                Rule::Conduct,
-                format!("answers {request:?}, which is not open, with {body:?}"),
-            ),
-        }
-    }
-
     /// Sees to it that the node is woken at `wake_us` or before. A later wake stays in the queue and counts no more.
     fn wake_at(&mut self, wake_us: u64, outside: &mut Outside) {
         if let Some(running) = self.running.as_mut().filter(|running| wake_us < running.wake_us) {
@@ -673,40 +557,4 @@ impl<R: Replica> Host<R> {
         });
         (summary, replica, self.breaches)
     }
-}
-
-/// The transactions whose records are to be logged, each with its epoch.
-fn ids(entries: &[LogEntry]) -> impl Iterator<Item = (Epoch, TransactionId)> {
-    records(entries).map(|(epoch, _, record)| (epoch, record.transaction.id))
-}
-
-/// The records among log entries, each with its epoch and its coordinator.
-fn records(entries: &[LogEntry]) -> impl Iterator<Item = (Epoch, NodeId, &Record)> {
-    let pieces = entries.iter().filter_map(|entry| match entry {
-        LogEntry::Records {
-            epoch,
-            coordinator,
-            records,
-        } => Some((*epoch, *coordinator, records)),
-        LogEntry::Ceiling(_)
-        | LogEntry::Vote { .. }
-        | LogEntry::Decree(_)
-        | LogEntry::Held { .. }
-        | LogEntry::Covered { .. } => None,
-    });
-    pieces.flat_map(|(epoch, coordinator, records)| records.iter().map(move |record| (epoch, coordinator, &**record)))
-}
-
-/// How many records there are to log, and about how many bytes in all.
-fn weigh(entries: &[LogEntry]) -> (u64, usize) {
-    const ENTRY_BYTES: usize = 16;
-    let mut records_logged = 0;
-    let mut bytes = entries.len() * ENTRY_BYTES;
-    for entry in entries {
-        if let LogEntry::Records { records, .. } = entry {
-            records_logged += records.len() as u64;
-            bytes += records.iter().map(|record| record.weight()).sum::<usize>();
-        }
-    }
-    (records_logged, bytes)
 }

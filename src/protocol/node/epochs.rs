@@ -182,7 +182,6 @@ impl Node {
         let evaluated = self.evaluated();
         let (succession, profile) = (&self.succession, &self.config.profile);
         let progress = self.reconfiguration.progress(
-            self.config.id,
             self.period.membership(),
             is_complete,
             evaluated,

@@ -123,7 +123,7 @@ impl Node {
             last_step: Monotonic(0),
             is_resigning: false,
             has_resigned: false,
-            reconfiguration: Reconfiguration::default(),
+            reconfiguration: Reconfiguration::new(config.id),
             guests: BTreeMap::new(),
             counters: Counters::default(),
             planted: Planted::default(),

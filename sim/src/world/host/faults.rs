@@ -12,7 +12,8 @@ use super::super::event::content_of;
 use super::super::faults::Trigger;
 use super::super::outside::Outside;
 use super::super::replica::Replica;
-use super::{Host, Left, Running, records};
+use super::log::records;
+use super::{Host, Left, Running};
 use crate::scenario::SlowPart;
 
 impl<R: Replica> Host<R> {

@@ -96,3 +96,7 @@ pub mod executor;
 pub mod protocol;
 // -- floor 5: clients
 pub mod client;
+// -- roof
+pub mod runtime;
+
+pub use runtime::Plimsoll;

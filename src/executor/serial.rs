@@ -116,6 +116,11 @@ impl<V: Versions> SerialExecutor<V> {
         &self.registry
     }
 
+    /// The same, to be shared with another executor.
+    pub fn shared_registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
+    }
+
     /// Evaluates what follows with other thunks: what a replica does that was stopped by an unknown one.
     ///
     /// *Given* that a thunk which both registries hold, by name and version, behaves alike in both.

@@ -1,0 +1,439 @@
+//! The handle on a database: submit, read, ask, resolve, shut down.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+
+use super::builder::Builder;
+use super::error::{ChangeFailed, ReadFailed, ResolveFailed, SubmitError, Unavailable, Uncertain};
+use super::replica::{Call, Event, ReadReply, ReplicaHandle, ReplicaStatus, overloaded};
+use super::time::wall;
+use crate::client;
+use crate::executor::{Answer, Status};
+use crate::id::{Epoch, TransactionId};
+use crate::key::{Key, KeyRange, Value};
+use crate::protocol::{Change, Query, ReadMode, Refusal, Reply};
+use crate::thunk::{Registry, Resolution, Resolve, Thunk};
+use crate::time::{Hlc, Timestamp};
+use crate::transaction::{Outcome, Settlement, ThunkId, Transaction};
+
+/// How long to wait before the replicas are asked again when none of them takes a call just now.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How long a shutdown waits for the replicas to take back their holds.
+const RESIGN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A database. A clone is another handle on the same; when the last one is dropped, the replicas stop without saying goodbye.
+///
+/// Dropping a future abandons the wait, never the transaction.
+#[derive(Clone)]
+pub struct Plimsoll {
+    shared: Arc<Shared>,
+}
+
+/// A transaction that took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed<O> {
+    /// The transaction.
+    pub id: TransactionId,
+    /// Where it took effect: read at or after this to see what it wrote.
+    pub timestamp: Timestamp,
+    /// What its thunk gave.
+    pub output: O,
+}
+
+/// What a read found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// The snapshot that was read: everything at or below it was seen, and nothing above.
+    pub at: Hlc,
+    /// The values.
+    pub answer: Answer,
+}
+
+pub(super) struct Shared {
+    replicas: Vec<ReplicaHandle>,
+    registry: Arc<Registry>,
+    deadline: Duration,
+    /// Whom to ask first next time.
+    next: AtomicUsize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Shared {
+    pub(super) fn new(replicas: Vec<ReplicaHandle>, registry: Arc<Registry>, deadline: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            replicas,
+            registry,
+            deadline,
+            next: AtomicUsize::new(0),
+            threads: Mutex::new(Vec::new()),
+        })
+    }
+
+    pub(super) fn add_thread(&self, thread: JoinHandle<()>) {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+    }
+
+    fn stop(&self) {
+        for replica in &self.replicas {
+            // One whose inbox is full is stopped by its next call's sender being gone; one that is closed has stopped.
+            let _ = replica.inbox.try_send(Event::Stop);
+        }
+    }
+
+    /// The replicas, another one first each time.
+    fn by_turns(&self) -> impl Iterator<Item = &ReplicaHandle> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.replicas.len();
+        self.replicas[first..].iter().chain(&self.replicas[..first])
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What came of asking one replica.
+enum Asked<A> {
+    Answer(A),
+    /// It certainly did nothing.
+    Refused(Refusal),
+    /// It may have happened.
+    Doubt(Uncertain),
+    /// The replica has stopped, and has not seen the call.
+    Gone,
+}
+
+impl Plimsoll {
+    /// A database in this process: how many replicas, which thunks, and then [`Builder::open`].
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Submits a transaction and waits for its outcome, under a new id.
+    ///
+    /// *Errors*: see [`SubmitError`].
+    pub async fn submit<T: Thunk>(&self, thunk: &T) -> Result<Committed<T::Output>, SubmitError> {
+        self.submit_as(new_id(), thunk).await
+    }
+
+    /// Submits a transaction under an id that the caller has chosen, as a UUIDv7 of the present time: submitted again under it, also after an
+    /// error or a crash, it takes effect once, and the answer is the first outcome.
+    ///
+    /// *Errors*: see [`SubmitError`].
+    pub async fn submit_as<T: Thunk>(&self, id: TransactionId, thunk: &T) -> Result<Committed<T::Output>, SubmitError> {
+        let arguments = client::arguments(thunk)?;
+        let transaction = client::admit(&self.shared.registry, id, ThunkId::of::<T>(), arguments)?;
+        let settlement = self.settle(transaction).await?;
+        committed::<T>(&settlement)
+    }
+
+    /// Submits a transaction of a thunk that is known by name, with encoded arguments: for gateways and shells.
+    ///
+    /// *Errors*: see [`SubmitError`]; an abort is a value here.
+    pub async fn submit_encoded(
+        &self,
+        id: TransactionId,
+        thunk: ThunkId,
+        arguments: Value,
+    ) -> Result<Settlement, SubmitError> {
+        self.settle(client::admit(&self.shared.registry, id, thunk, arguments)?)
+            .await
+    }
+
+    /// A transaction's settlement. Asks one replica after the other as long as it does no harm: what is in doubt is submitted again under
+    /// the same id.
+    async fn settle(&self, transaction: Transaction) -> Result<Settlement, SubmitError> {
+        let id = transaction.id;
+        let mut doubt = None;
+        let submit = |reply| Call::Submit {
+            transaction: transaction.clone(),
+            reply,
+        };
+        let attempt = self.until_answered(submit, |why| doubt = Some(why));
+        let result = timeout(self.shared.deadline, attempt).await;
+        let refusal = match result {
+            Ok(Ok(settlement)) => return Ok(settlement),
+            Ok(Err(refusal)) => refusal,
+            Err(_) => {
+                let why = Uncertain::Deadline(self.shared.deadline);
+                return Err(SubmitError::Unknown { id, why });
+            }
+        };
+        Err(match (doubt, refusal) {
+            (Some(why), _) => SubmitError::Unknown { id, why },
+            (None, Some(refusal)) => SubmitError::Refused(refusal),
+            (None, None) => Unavailable.into(),
+        })
+    }
+
+    /// *Errors* with the last refusal when asking again would not help, or none when every replica has stopped.
+    async fn until_answered(
+        &self,
+        call: impl Fn(oneshot::Sender<Reply>) -> Call,
+        mut on_doubt: impl FnMut(Uncertain),
+    ) -> Result<Settlement, Option<Refusal>> {
+        loop {
+            let mut last = None;
+            for replica in self.shared.by_turns() {
+                let (reply, answer) = oneshot::channel();
+                let sent = send(replica, call(reply));
+                match asked(sent, answer).await {
+                    Asked::Answer(settlement) => return Ok(settlement),
+                    Asked::Refused(refusal) => last = Some(refusal),
+                    Asked::Doubt(why) => on_doubt(why),
+                    Asked::Gone => {}
+                }
+            }
+            match last {
+                Some(refusal) if !is_passing(&refusal) => return Err(Some(refusal)),
+                None if self.shared.replicas.iter().all(|replica| replica.inbox.is_closed()) => return Err(None),
+                _ => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Reads single keys and ranges at one snapshot.
+    ///
+    /// *Errors*: nothing was read; trying again is safe.
+    pub async fn read(&self, mode: ReadMode, query: Query) -> Result<Rows, ReadFailed> {
+        let reading = self.read_somewhere(mode, query);
+        match timeout(self.shared.deadline, reading).await {
+            Ok(result) => result,
+            Err(_) => Err(ReadFailed::Deadline(self.shared.deadline)),
+        }
+    }
+
+    /// The newest value of a key; absent if there is none. Sees everything that was answered anywhere before.
+    ///
+    /// *Errors*: nothing was read; trying again is safe.
+    pub async fn get(&self, key: impl Into<Key>) -> Result<Option<Value>, ReadFailed> {
+        let query = Query {
+            keys: vec![key.into()],
+            ranges: Vec::new(),
+        };
+        let rows = self.read(ReadMode::Strict, query).await?;
+        let found = rows.answer.keys.into_iter().next().flatten();
+        Ok(found.map(|versioned| versioned.value))
+    }
+
+    /// The first `limit` entries of a range, ascending. Sees everything that was answered anywhere before.
+    ///
+    /// *Errors*: nothing was read; trying again is safe.
+    pub async fn scan(&self, range: KeyRange, limit: usize) -> Result<Vec<(Key, Value)>, ReadFailed> {
+        let query = Query {
+            keys: Vec::new(),
+            ranges: vec![(range, limit)],
+        };
+        let rows = self.read(ReadMode::Strict, query).await?;
+        let entries = rows.answer.ranges.into_iter().flatten();
+        Ok(entries.map(|(key, versioned)| (key, versioned.value)).collect())
+    }
+
+    async fn read_somewhere(&self, mode: ReadMode, query: Query) -> Result<Rows, ReadFailed> {
+        loop {
+            let mut last = None;
+            for replica in self.shared.by_turns() {
+                let (reply, answer) = oneshot::channel();
+                let query = query.clone();
+                match send(replica, Call::Read { mode, query, reply }) {
+                    Err(Some(refusal)) => last = Some(refusal),
+                    Err(None) => continue,
+                    Ok(()) => match answer.await {
+                        Ok(ReadReply::Reading(reading)) => {
+                            if let Ok(result) = reading.await {
+                                let (at, answer) = result?;
+                                return Ok(Rows { at, answer });
+                            }
+                        }
+                        Ok(ReadReply::Reply(Reply::Refused(refusal))) => last = Some(refusal),
+                        // It has stopped, or does not know: a read is asked again anywhere.
+                        Ok(ReadReply::Reply(_)) | Err(_) => {}
+                    },
+                }
+            }
+            match last {
+                Some(refusal) if !is_passing(&refusal) => return Err(ReadFailed::Refused(refusal)),
+                None if self.shared.replicas.iter().all(|replica| replica.inbox.is_closed()) => {
+                    return Err(Unavailable.into());
+                }
+                _ => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// What one replica knows of a transaction now; waits for nothing. See [`Status`].
+    ///
+    /// *Errors* when every replica has stopped.
+    pub async fn status(&self, id: TransactionId) -> Result<Status, Unavailable> {
+        self.inspect(|reply| Call::Status { id, reply }).await
+    }
+
+    /// Ends the doubt about a transaction: gives its outcome, or cancels it so that it never takes effect.
+    ///
+    /// *Errors*: the doubt remains; try again.
+    pub async fn resolve(&self, target: TransactionId) -> Result<Resolution, ResolveFailed> {
+        let failed = |error| ResolveFailed::Submit { target, error };
+        let settlement = self.settle(client::resolve(new_id(), target)).await.map_err(failed)?;
+        let committed = committed::<Resolve>(&settlement).map_err(failed)?;
+        Ok(committed.output)
+    }
+
+    /// How the replicas of this process stand; those that have stopped are left out.
+    pub async fn replicas(&self) -> Vec<ReplicaStatus> {
+        let mut all = Vec::new();
+        for replica in &self.shared.replicas {
+            let (reply, answer) = oneshot::channel();
+            if send(replica, Call::Inspect { reply }).is_ok()
+                && let Ok(status) = answer.await
+            {
+                all.push(status);
+            }
+        }
+        all
+    }
+
+    /// Changes the members, asked of the replica with this number. Answers once a majority of the new members holds everything.
+    ///
+    /// *Errors* say whether it was made.
+    pub async fn change(&self, at: u32, change: Change) -> Result<Epoch, ChangeFailed> {
+        let replica = self.replica(at)?;
+        let (reply, answer) = oneshot::channel();
+        let sent = send(replica, Call::Change { change, reply });
+        sent.map_err(|refusal| refusal.map_or(ChangeFailed::NoReplica(at), ChangeFailed::Refused))?;
+        match answer.await {
+            Ok(Reply::Changed { epoch }) => Ok(epoch),
+            Ok(Reply::Refused(refusal)) => Err(ChangeFailed::Refused(refusal)),
+            Ok(Reply::Unknown(doubt)) => Err(ChangeFailed::Unknown(Uncertain::Doubt(doubt))),
+            Ok(Reply::Settled(_)) | Err(_) => Err(ChangeFailed::Unknown(Uncertain::Stopped)),
+        }
+    }
+
+    /// Stops one replica at once, as a crash would; the others go on while they are a majority.
+    ///
+    /// *Errors* when no replica of this process has that number.
+    pub async fn stop_replica(&self, number: u32) -> Result<(), ChangeFailed> {
+        let replica = self.replica(number)?;
+        // One that is gone has stopped.
+        let _ = replica.inbox.send(Event::Stop).await;
+        replica.inbox.closed().await;
+        Ok(())
+    }
+
+    fn replica(&self, number: u32) -> Result<&ReplicaHandle, ChangeFailed> {
+        let mut replicas = self.shared.replicas.iter();
+        let found = replicas.find(|replica| replica.node.number() == number);
+        found.ok_or(ChangeFailed::NoReplica(number))
+    }
+
+    /// Shuts the replicas down: they take nothing new, end what they have, and stop. Other handles get errors from then on.
+    pub async fn shutdown(self) {
+        let mut resignations = Vec::new();
+        for replica in &self.shared.replicas {
+            let (told, resigned) = oneshot::channel();
+            if replica.inbox.send(Event::Resign(told)).await.is_ok() {
+                resignations.push(resigned);
+            }
+        }
+        let all = async {
+            for resigned in resignations {
+                // One that has stopped meanwhile holds nobody.
+                let _ = resigned.await;
+            }
+        };
+        if timeout(RESIGN_PATIENCE, all).await.is_err() {
+            tracing::warn!("not every replica has resigned in time: is a majority there?");
+        }
+        for replica in &self.shared.replicas {
+            let _ = replica.inbox.send(Event::Stop).await;
+        }
+        let threads = std::mem::take(&mut *self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for replica in &self.shared.replicas {
+            replica.inbox.closed().await;
+        }
+        for thread in threads {
+            // It ends now. One that has panicked has said so itself.
+            let _ = thread.join();
+        }
+    }
+
+    /// Asks the first replica that answers.
+    async fn inspect<A>(&self, call: impl Fn(oneshot::Sender<A>) -> Call) -> Result<A, Unavailable> {
+        for replica in self.shared.by_turns() {
+            let (reply, answer) = oneshot::channel();
+            if send(replica, call(reply)).is_ok()
+                && let Ok(answer) = answer.await
+            {
+                return Ok(answer);
+            }
+        }
+        Err(Unavailable)
+    }
+}
+
+/// Hands a call to a replica. *Errors* with a refusal if too many wait there, with none if it has stopped.
+fn send(replica: &ReplicaHandle, call: Call) -> Result<(), Option<Refusal>> {
+    replica.inbox.try_send(Event::Call(call)).map_err(|error| match error {
+        TrySendError::Full(_) => Some(overloaded()),
+        TrySendError::Closed(_) => None,
+    })
+}
+
+/// Waits for what a replica says to a call that was handed to it.
+async fn asked(sent: Result<(), Option<Refusal>>, answer: oneshot::Receiver<Reply>) -> Asked<Settlement> {
+    match sent {
+        Err(Some(refusal)) => return Asked::Refused(refusal),
+        Err(None) => return Asked::Gone,
+        Ok(()) => {}
+    }
+    match answer.await {
+        Ok(Reply::Settled(settlement)) => Asked::Answer(settlement),
+        Ok(Reply::Refused(refusal)) => Asked::Refused(refusal),
+        Ok(Reply::Unknown(doubt)) => Asked::Doubt(Uncertain::Doubt(doubt)),
+        Ok(Reply::Changed { .. }) | Err(_) => Asked::Doubt(Uncertain::Stopped),
+    }
+}
+
+/// Whether a refusal passes by itself, in an instant: an epoch ends, a ceiling becomes durable.
+fn is_passing(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::ClockExhausted | Refusal::NotCoordinator { .. } | Refusal::NotMember { .. }
+    )
+}
+
+/// The typed answer.
+fn committed<T: Thunk>(settlement: &Settlement) -> Result<Committed<T::Output>, SubmitError> {
+    let (id, timestamp) = (settlement.id, settlement.effective);
+    if let Outcome::Aborted(abort) = &settlement.outcome {
+        let abort = abort.clone();
+        return Err(SubmitError::Aborted { id, timestamp, abort });
+    }
+    match client::output::<T>(&settlement.outcome) {
+        Ok(Ok(output)) => Ok(Committed { id, timestamp, output }),
+        Ok(Err(abort)) => Err(SubmitError::Aborted { id, timestamp, abort }),
+        Err(error) => Err(SubmitError::Output { id, timestamp, error }),
+    }
+}
+
+/// An id for a transaction of now.
+fn new_id() -> TransactionId {
+    let random = uuid::Uuid::new_v4().into_bytes();
+    let mut ten = [0; 10];
+    ten.copy_from_slice(&random[6..]);
+    // Two of them hold bits that say which kind of UUID it is.
+    ten[0] = random[0];
+    ten[2] = random[1];
+    TransactionId::from_parts(wall().unix_millis(), ten)
+}

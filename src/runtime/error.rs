@@ -1,0 +1,140 @@
+//! What a caller is told when there is no answer: always whether anything may have happened, and what to do.
+
+use std::time::Duration;
+
+use crate::client::NotSubmitted;
+use crate::codec::{DecodeError, EncodeError};
+use crate::executor::ReadError;
+use crate::id::TransactionId;
+use crate::protocol::{Doubt, Refusal};
+use crate::time::Timestamp;
+use crate::transaction::Abort;
+
+/// No replica can be asked: all have stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("every replica of this database has stopped: open it again")]
+pub struct Unavailable;
+
+/// Why nobody knows what became of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Uncertain {
+    /// There was no answer in time.
+    #[error("there was no answer within {0:?}")]
+    Deadline(Duration),
+    /// The replica says so.
+    #[error(transparent)]
+    Doubt(Doubt),
+    /// The replica has stopped.
+    #[error("the replica has stopped before it answered")]
+    Stopped,
+}
+
+/// Why a transaction was not answered with its output.
+///
+/// [`SubmitError::may_have_happened`] tells the two kinds apart that matter: after a `false` it certainly did nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// It can never be submitted like this. Nothing happened.
+    #[error(transparent)]
+    Invalid(#[from] NotSubmitted),
+    /// The arguments have no encoding. Nothing happened.
+    #[error("the arguments of the thunk have no encoding: {0}")]
+    Arguments(#[from] EncodeError),
+    /// Every replica refused it for now. Nothing happened; submitting it again is safe.
+    #[error("not submitted: {0}")]
+    Refused(Refusal),
+    /// Its thunk was evaluated and refused, the same on every replica. It changed nothing.
+    #[error("aborted: {abort}")]
+    Aborted {
+        /// The transaction.
+        id: TransactionId,
+        /// Where it was evaluated.
+        timestamp: Timestamp,
+        /// Why.
+        abort: Abort,
+    },
+    /// It may take effect or not. Submit it again under the same id, which takes effect once, or
+    /// [resolve](super::Plimsoll::resolve) the id.
+    #[error("what became of {id} is not known: {why}; submit it again under the same id, or resolve the id")]
+    Unknown {
+        /// The transaction.
+        id: TransactionId,
+        /// Why nobody knows.
+        why: Uncertain,
+    },
+    /// It took effect, and its output is not of the thunk's type: another thunk was submitted under the same id.
+    #[error("{id} took effect, but its output is none of this thunk: {error}; was the id used for another thunk?")]
+    Output {
+        /// The transaction.
+        id: TransactionId,
+        /// Where it took effect.
+        timestamp: Timestamp,
+        /// What is wrong with the output.
+        error: DecodeError,
+    },
+    /// No replica took it. Nothing happened.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl SubmitError {
+    /// Whether the transaction may have taken effect, or may yet. If not, submitting it again under any id is safe.
+    pub fn may_have_happened(&self) -> bool {
+        matches!(self, Self::Unknown { .. } | Self::Output { .. })
+    }
+
+    /// Whether the same transaction may be accepted later: under the same id if it
+    /// [may have happened](SubmitError::may_have_happened).
+    pub fn is_worth_retrying(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Unknown { .. })
+    }
+}
+
+/// Why nothing was read. A read changes nothing, so trying again is always safe.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadFailed {
+    /// Every replica refused it for now.
+    #[error("not read: {0}")]
+    Refused(Refusal),
+    /// The snapshot is older than what is kept.
+    #[error(transparent)]
+    Snapshot(#[from] ReadError),
+    /// There was no answer in time.
+    #[error("there was no answer within {0:?}")]
+    Deadline(Duration),
+    /// No replica is there to be asked.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why a transaction was not resolved. The doubt about it remains; trying again is safe.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveFailed {
+    /// The resolving transaction has no answer.
+    #[error("{target} is not resolved: {error}")]
+    Submit {
+        /// Whose end is in doubt.
+        target: TransactionId,
+        /// What became of the resolving transaction.
+        error: SubmitError,
+    },
+}
+
+/// Why the members were not changed, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeFailed {
+    /// It was not made.
+    #[error("the members were not changed: {0}")]
+    Refused(Refusal),
+    /// It may be made yet: look at the status of the replicas.
+    #[error("whether the members were changed is not known: {0}; ask for the status of the replicas")]
+    Unknown(Uncertain),
+    /// No replica of this process has that number.
+    #[error("there is no replica {0} in this process")]
+    NoReplica(u32),
+}

@@ -1,0 +1,372 @@
+//! One replica: the thread that steps its node, and what it sets in motion.
+//!
+//! Inputs come through two channels: a bounded one from outside (frames, calls), so that a flood is felt by whoever makes it, and one from
+//! the replica's own threads, which must never wait for this one. Of both as many as are there are taken in before effects
+//! wait for the machine again.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::thread;
+
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::sync::oneshot;
+
+use super::evaluator::{Evaluator, Work};
+use super::log::{self, Write};
+use super::time::Clocks;
+use super::transport::Transport;
+use crate::executor::{Answer, ReadError, Status};
+use crate::id::{Epoch, NodeId, RequestId, TransactionId};
+use crate::protocol::message::Message;
+use crate::protocol::node::{Counters, Node};
+use crate::protocol::{
+    Change, ChunkTaken, Divergence, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Refusal, Reply, SyncMark,
+};
+use crate::store::Log;
+use crate::time::{Hlc, Monotonic};
+use crate::transaction::{ThunkId, Transaction};
+
+/// Frames and calls that wait for a replica. Beyond: a frame is lost, and a call is refused as overloaded.
+pub(crate) const INBOX_MAX: usize = 65_536;
+
+/// Inputs that are taken in before the clock is read again.
+const INPUTS_AT_ONCE: usize = 256;
+
+/// What comes from outside.
+pub(crate) enum Event {
+    Frame { from: NodeId, messages: Vec<Message> },
+    Call(Call),
+    Resign(oneshot::Sender<()>),
+    Stop,
+}
+
+/// What a caller wants.
+pub(crate) enum Call {
+    Submit {
+        transaction: Transaction,
+        reply: oneshot::Sender<Reply>,
+    },
+    Read {
+        mode: ReadMode,
+        query: Query,
+        reply: oneshot::Sender<ReadReply>,
+    },
+    Change {
+        change: Change,
+        reply: oneshot::Sender<Reply>,
+    },
+    Status {
+        id: TransactionId,
+        reply: oneshot::Sender<Status>,
+    },
+    Inspect {
+        reply: oneshot::Sender<ReplicaStatus>,
+    },
+}
+
+/// What a read comes to.
+pub(crate) enum ReadReply {
+    /// It was refused, or nobody knows.
+    Reply(Reply),
+    /// The executor reads it.
+    Reading(oneshot::Receiver<Result<(Hlc, Answer), ReadError>>),
+}
+
+/// What the replica's own threads have done.
+pub(crate) enum Done {
+    Persisted(SyncMark),
+    Evaluated(Evaluated),
+    ChunkTaken(ChunkTaken),
+    Restored(Hlc),
+    Send { to: NodeId, messages: Vec<Message> },
+    Failed(String),
+}
+
+/// How a replica stands.
+#[derive(Clone, Debug)]
+pub struct ReplicaStatus {
+    /// Which node.
+    pub node: NodeId,
+    /// The epoch that it is in.
+    pub epoch: Epoch,
+    /// The nodes that store data in it, ascending.
+    pub members: Vec<NodeId>,
+    /// The nodes that issue timestamps in it, ascending.
+    pub coordinators: Vec<NodeId>,
+    /// Nothing that is not known yet has a timestamp at or below.
+    pub watermark: Hlc,
+    /// Everything at or below is evaluated here.
+    pub evaluated: Hlc,
+    /// The thunk that is not registered here and stops evaluation; absent in a sound one.
+    pub blocked: Option<ThunkId>,
+    /// Why it has stopped serving; absent in a sound one.
+    pub divergence: Option<Divergence>,
+    /// What it has counted since it started.
+    pub counters: Counters,
+}
+
+/// The way to a running replica. It goes on while any clone of this is there, until it is told to stop.
+#[derive(Clone)]
+pub(crate) struct ReplicaHandle {
+    pub(crate) node: NodeId,
+    pub(crate) inbox: Sender<Event>,
+}
+
+/// A channel for what comes from outside.
+pub(crate) fn inbox() -> (Sender<Event>, Receiver<Event>) {
+    channel(INBOX_MAX)
+}
+
+/// The parts that a replica is started with.
+pub(crate) struct Parts<L, T> {
+    pub(crate) node: Node,
+    pub(crate) log: L,
+    pub(crate) evaluator: Evaluator,
+    pub(crate) transport: T,
+    pub(crate) clocks: Clocks,
+    pub(crate) inbox: Receiver<Event>,
+}
+
+/// Starts the replica's threads. *Gives* the one that ends last.
+///
+/// *Errors* when the machine has no room for another thread.
+pub(crate) fn start<L, T>(parts: Parts<L, T>) -> std::io::Result<thread::JoinHandle<()>>
+where
+    L: Log<Entry = LogEntry> + Send + 'static,
+    T: Transport,
+{
+    let Parts {
+        node,
+        log,
+        evaluator,
+        transport,
+        clocks,
+        inbox,
+    } = parts;
+    let id = node.id();
+    let (done_in, done) = unbounded_channel();
+    let (writes, to_write) = mpsc::channel();
+    let (work, to_do) = mpsc::channel();
+    let (log_done, work_done) = (done_in.clone(), done_in);
+    let name = |part: &str| format!("plimsoll-{id}-{part}");
+    thread::Builder::new().name(name("log")).spawn(move || {
+        loud(&log_done, "the log's thread", || log::run(log, &to_write, &log_done));
+    })?;
+    thread::Builder::new().name(name("executor")).spawn(move || {
+        loud(&work_done, "the executor's thread", || {
+            evaluator.run(&to_do, &work_done)
+        });
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let replica = Replica {
+        node,
+        clocks,
+        transport,
+        writes,
+        work,
+        calls: BTreeMap::new(),
+        requests: 0,
+        resigned: Vec::new(),
+        effects: Vec::new(),
+        has_resigned: false,
+    };
+    thread::Builder::new()
+        .name(name("protocol"))
+        .spawn(move || runtime.block_on(replica.run(inbox, done)))
+}
+
+/// Runs `part`, and tells the replica if it panics: half a replica must not go on.
+fn loud(done: &UnboundedSender<Done>, what: &str, part: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(part)).is_err() {
+        let _ = done.send(Done::Failed(format!("{what} has panicked")));
+    }
+}
+
+enum Waiting {
+    Reply(oneshot::Sender<Reply>),
+    Read(oneshot::Sender<ReadReply>),
+}
+
+struct Replica<T> {
+    node: Node,
+    clocks: Clocks,
+    transport: T,
+    writes: mpsc::Sender<Write>,
+    work: mpsc::Sender<Work>,
+    calls: BTreeMap<RequestId, Waiting>,
+    requests: u64,
+    /// Who waits for the node to have resigned.
+    resigned: Vec<oneshot::Sender<()>>,
+    has_resigned: bool,
+    effects: Vec<Effect>,
+}
+
+/// The replica is to stop.
+struct Stop;
+
+impl<T: Transport> Replica<T> {
+    async fn run(mut self, mut inbox: Receiver<Event>, mut done: UnboundedReceiver<Done>) {
+        let id = self.node.id();
+        self.step(Input::Wake);
+        loop {
+            let wake_at = self.node.wake_at();
+            let moment = (wake_at != Monotonic::NEVER).then(|| self.clocks.moment(wake_at));
+            let alarm = async {
+                match moment {
+                    Some(moment) => tokio::time::sleep_until(moment.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let result = tokio::select! {
+                biased;
+                Some(first) = done.recv() => self.on_done(first),
+                event = inbox.recv() => match event {
+                    Some(event) => self.on_event(event),
+                    None => Err(Stop),
+                },
+                () = alarm => {
+                    self.step(Input::Wake);
+                    Ok(())
+                }
+            };
+            if result.and_then(|()| self.take_in(&mut inbox, &mut done)).is_err() {
+                break;
+            }
+        }
+        tracing::info!(node = %id, "has stopped");
+    }
+
+    /// Takes in what is there already.
+    fn take_in(&mut self, inbox: &mut Receiver<Event>, done: &mut UnboundedReceiver<Done>) -> Result<(), Stop> {
+        for _ in 0..INPUTS_AT_ONCE {
+            if let Ok(next) = done.try_recv() {
+                self.on_done(next)?;
+            } else if let Ok(event) = inbox.try_recv() {
+                self.on_event(event)?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_done(&mut self, done: Done) -> Result<(), Stop> {
+        match done {
+            Done::Persisted(mark) => self.step(Input::Persisted(mark)),
+            Done::Evaluated(evaluated) => self.step(Input::Evaluated(evaluated)),
+            Done::ChunkTaken(taken) => self.step(Input::ChunkTaken(taken)),
+            Done::Restored(bound) => self.step(Input::Restored { bound }),
+            Done::Send { to, messages } => self.transport.send(to, messages),
+            Done::Failed(why) => {
+                tracing::error!(node = %self.node.id(), why, "stops: a part of it has failed");
+                return Err(Stop);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, event: Event) -> Result<(), Stop> {
+        match event {
+            Event::Frame { from, messages } => self.step(Input::Receive { from, messages }),
+            Event::Call(call) => self.on_call(call),
+            Event::Resign(told) => {
+                if self.has_resigned {
+                    let _ = told.send(());
+                } else {
+                    self.resigned.push(told);
+                    self.step(Input::Resign);
+                }
+            }
+            Event::Stop => return Err(Stop),
+        }
+        Ok(())
+    }
+
+    fn on_call(&mut self, call: Call) {
+        let request = RequestId(self.requests + 1);
+        let (waiting, input) = match call {
+            Call::Submit { transaction, reply } => (Waiting::Reply(reply), Input::Submit { request, transaction }),
+            Call::Change { change, reply } => (Waiting::Reply(reply), Input::Change { request, change }),
+            Call::Read { mode, query, reply } => (Waiting::Read(reply), Input::Read { request, mode, query }),
+            Call::Status { id, reply } => return self.hand_out(Work::Status { id, reply }),
+            Call::Inspect { reply } => {
+                let _ = reply.send(self.status());
+                return;
+            }
+        };
+        self.requests += 1;
+        self.calls.insert(request, waiting);
+        self.step(input);
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.node.step(self.clocks.now(), input, &mut effects);
+        for effect in effects.drain(..) {
+            self.carry_out(effect);
+        }
+        self.effects = effects;
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { to, messages } => self.transport.send(to, messages),
+            // A thread that is gone has said so, and the replica stops in a moment.
+            Effect::Persist { mark, entries } => drop(self.writes.send(Write { mark, entries })),
+            Effect::Evaluate(batch) => self.hand_out(Work::Evaluate(batch)),
+            Effect::Read { request, at, query } => {
+                if let Some(Waiting::Read(caller)) = self.calls.remove(&request) {
+                    let (reply, reading) = oneshot::channel();
+                    let _ = caller.send(ReadReply::Reading(reading));
+                    self.hand_out(Work::Read { at, query, reply });
+                }
+            }
+            Effect::Reply { request, reply } => match self.calls.remove(&request) {
+                Some(Waiting::Reply(caller)) => drop(caller.send(reply)),
+                Some(Waiting::Read(caller)) => drop(caller.send(ReadReply::Reply(reply))),
+                None => {}
+            },
+            Effect::ServeChunk { to, epoch, request } => self.hand_out(Work::ServeChunk { to, epoch, request }),
+            Effect::AddChunk { bytes } => self.hand_out(Work::AddChunk(bytes)),
+            Effect::Restore { bound } => self.hand_out(Work::Restore(bound)),
+            Effect::DiscardChunks => self.hand_out(Work::DiscardChunks),
+            Effect::Resigned => {
+                self.has_resigned = true;
+                for told in self.resigned.drain(..) {
+                    let _ = told.send(());
+                }
+            }
+            Effect::Quarantine(divergence) => {
+                tracing::error!(node = %self.node.id(), ?divergence, "is quarantined: its state differs from that of a majority");
+            }
+        }
+    }
+
+    fn hand_out(&self, work: Work) {
+        drop(self.work.send(work));
+    }
+
+    fn status(&self) -> ReplicaStatus {
+        let membership = self.node.membership();
+        ReplicaStatus {
+            node: self.node.id(),
+            epoch: membership.epoch,
+            members: membership.members.clone(),
+            coordinators: membership.coordinators.clone(),
+            watermark: self.node.watermark(),
+            evaluated: self.node.evaluated(),
+            blocked: self.node.blocked_by().cloned(),
+            divergence: self.node.quarantine().cloned(),
+            counters: *self.node.counters(),
+        }
+    }
+}
+
+/// A refusal that comes from the way to a replica, before it has seen the call.
+pub(crate) fn overloaded() -> Refusal {
+    Refusal::Overloaded {
+        what: "calls wait for this replica",
+        limit: INBOX_MAX,
+    }
+}

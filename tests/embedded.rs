@@ -1,0 +1,228 @@
+//! Databases within this process: real threads and clocks.
+
+use std::time::Duration;
+
+use plimsoll::Plimsoll;
+use plimsoll::id::TransactionId;
+use plimsoll::key::{Key, KeyRange};
+use plimsoll::protocol::{Query, ReadMode};
+use plimsoll::runtime::{OpenError, SubmitError};
+use plimsoll::thunk::{Evaluation, Increment, Put, Resolution, Thunk};
+use plimsoll::transaction::{Abort, Footprint};
+use serde::{Deserialize, Serialize};
+
+/// Moves money, unless there is too little.
+#[derive(Serialize, Deserialize)]
+struct Transfer {
+    from: u32,
+    to: u32,
+    amount: i64,
+}
+
+impl Transfer {
+    fn account(number: u32) -> Key {
+        Key::from(format!("account/{number}").as_str())
+    }
+}
+
+impl Thunk for Transfer {
+    const NAME: &'static str = "transfer";
+    const VERSION: u32 = 1;
+    type Output = i64;
+
+    fn footprint(&self) -> Footprint {
+        Footprint::new()
+            .write(Self::account(self.from))
+            .write(Self::account(self.to))
+    }
+
+    fn evaluate(&self, evaluation: &mut Evaluation<'_>) -> Result<i64, Abort> {
+        let (from, to) = (Self::account(self.from), Self::account(self.to));
+        let left = evaluation.get_as::<i64>(&from)?.unwrap_or(100) - self.amount;
+        if left < 0 {
+            return Err(Abort::Refused(format!("{} lacks {}", self.from, -left)));
+        }
+        let other = evaluation.get_as::<i64>(&to)?.unwrap_or(100) + self.amount;
+        evaluation.put_as(&from, &left)?;
+        evaluation.put_as(&to, &other)?;
+        Ok(left)
+    }
+}
+
+async fn open(replicas: u32) -> Plimsoll {
+    Plimsoll::builder()
+        .replicas(replicas)
+        .thunk::<Transfer>()
+        .open()
+        .await
+        .expect("threads and memory")
+}
+
+fn put(key: &str, value: &str) -> Put {
+    Put {
+        entries: vec![(key.into(), value.into())],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_three_and_five_replicas_commit_and_read_what_was_written() {
+    for replicas in [1, 3, 5] {
+        let database = open(replicas).await;
+        let committed = database.submit(&put("a", "1")).await.expect("nothing is in the way");
+        database.submit(&put("b", "2")).await.expect("nothing is in the way");
+        assert_eq!(database.get("a").await.expect("alive"), Some("1".into()));
+        assert_eq!(database.get("c").await.expect("alive"), None);
+        let all = database.scan(KeyRange::from(Key::default()), 10).await.expect("alive");
+        assert_eq!(all, [("a".into(), "1".into()), ("b".into(), "2".into())]);
+        let query = Query {
+            keys: vec!["a".into(), "b".into()],
+            ranges: Vec::new(),
+        };
+        let mode = ReadMode::At(committed.timestamp.hlc);
+        let rows = database.read(mode, query).await.expect("alive");
+        let found: Vec<bool> = rows.answer.keys.iter().map(Option::is_some).collect();
+        assert_eq!(found, [true, false], "the snapshot at the first write");
+        let statuses = database.replicas().await;
+        assert_eq!(statuses.len(), replicas as usize);
+        database.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_clients_move_money_at_once_and_the_sum_stays() {
+    const ACCOUNTS: u32 = 5;
+    let database = open(3).await;
+    let clients: Vec<_> = (0..16_u32)
+        .map(|client| {
+            let database = database.clone();
+            tokio::spawn(async move {
+                let mut refused = 0;
+                for number in 0..50_u32 {
+                    let transfer = Transfer {
+                        from: (client + number) % ACCOUNTS,
+                        to: (client * 3 + number + 1) % ACCOUNTS,
+                        amount: i64::from(number % 40),
+                    };
+                    if transfer.from == transfer.to {
+                        continue;
+                    }
+                    match database.submit(&transfer).await {
+                        Ok(_) => {}
+                        Err(SubmitError::Aborted {
+                            abort: Abort::Refused(_),
+                            ..
+                        }) => refused += 1,
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+                refused
+            })
+        })
+        .collect();
+    let mut refused = 0;
+    for client in clients {
+        refused += client.await.expect("no client panics");
+    }
+    assert!(refused < 800, "not everything was refused");
+    let accounts = database
+        .scan(KeyRange::prefix("account/".into()), 100)
+        .await
+        .expect("alive");
+    let sum: i64 = accounts
+        .iter()
+        .map(|(_, value)| plimsoll::codec::decode_value::<i64>(value).expect("as it was put"))
+        .sum();
+    assert_eq!(sum, 100 * accounts.len() as i64);
+    database.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_stops_and_the_others_go_on() {
+    let database = open(3).await;
+    let increment = Increment {
+        key: "n".into(),
+        amount: 1,
+    };
+    for number in 1..=60_i64 {
+        if number == 20 {
+            database.stop_replica(1).await.expect("there is one");
+        }
+        let committed = database.submit(&increment).await.expect("two of three are a majority");
+        assert_eq!(committed.output, number);
+    }
+    assert_eq!(database.replicas().await.len(), 2);
+    database.stop_replica(2).await.expect("there is one");
+    let alone = Plimsoll::submit(&database, &increment);
+    let error = tokio::time::timeout(Duration::from_secs(1), alone).await;
+    assert!(error.is_err(), "one of three answers nobody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_is_submitted_often_and_takes_effect_once_and_one_in_doubt_is_resolved() {
+    let database = open(3).await;
+    let id = TransactionId::from_parts(now_ms(), *b"ten bytes.");
+    let increment = Increment {
+        key: "n".into(),
+        amount: 1,
+    };
+    let first = database.submit_as(id, &increment).await.expect("nothing is in the way");
+    for _ in 0..5 {
+        assert_eq!(database.submit_as(id, &increment).await.as_ref(), Ok(&first));
+    }
+    assert!(matches!(database.resolve(id).await, Ok(Resolution::Committed { .. })));
+    let never = TransactionId::from_parts(now_ms(), *b"bytes, ten");
+    let resolution = database.resolve(never).await.expect("nothing is in the way");
+    assert!(matches!(resolution, Resolution::Cancelled { .. }), "{resolution:?}");
+    let error = database
+        .submit_as(never, &increment)
+        .await
+        .expect_err("it was cancelled");
+    assert!(
+        matches!(
+            &error,
+            SubmitError::Aborted {
+                abort: Abort::Cancelled { .. },
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(!error.may_have_happened());
+    database.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_shutdown_other_handles_are_told_so() {
+    let database = open(3).await;
+    let other = database.clone();
+    database.submit(&put("a", "1")).await.expect("nothing is in the way");
+    database.shutdown().await;
+    let error = other.submit(&put("a", "2")).await.expect_err("it is shut down");
+    assert!(matches!(error, SubmitError::Unavailable(_)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_opened_or_submitted_says_why() {
+    let none = Plimsoll::builder().replicas(0).open().await;
+    assert!(matches!(none, Err(OpenError::Replicas { count: 0, .. })));
+    let twice = Plimsoll::builder().thunk::<Transfer>().thunk::<Transfer>().open().await;
+    assert!(matches!(twice, Err(OpenError::Registry(_))));
+    let database = Plimsoll::builder().open().await.expect("one replica in memory");
+    let transfer = Transfer {
+        from: 1,
+        to: 2,
+        amount: 3,
+    };
+    let error = database.submit(&transfer).await.expect_err("it is not registered");
+    assert!(matches!(error, SubmitError::Invalid(_)), "{error}");
+    assert!(!error.may_have_happened() && !error.is_worth_retrying());
+}
+
+/// The wall clock; ids must be of the present.
+#[allow(clippy::disallowed_methods, reason = "the database runs by the real clock")]
+fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_millis() as u64
+}

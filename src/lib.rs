@@ -94,8 +94,9 @@ pub mod store;
 // -- floor 4: protocol and evaluation
 pub mod executor;
 pub mod protocol;
-// -- floor 5: clients
+// -- floor 5: clients, and drivers without threads
 pub mod client;
+pub mod replica;
 // -- roof
 pub mod runtime;
 

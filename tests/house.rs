@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["transaction", "thunk"],
     &["store"],
     &["protocol", "executor"],
-    &["client"],
+    &["client", "replica"],
 ];
 
 /// The roof: it may name every floor, and what is impure.

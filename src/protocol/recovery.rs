@@ -17,7 +17,7 @@ use crate::transaction::Record;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
     ceiling: Hlc,
-    decrees: Vec<Decree>,
+    decrees: BTreeMap<Epoch, Decree>,
     votes: BTreeMap<Epoch, Acceptor>,
     streams: BTreeMap<(Epoch, NodeId), Vec<Arc<Record>>>,
     held: BTreeMap<(Epoch, NodeId), Hlc>,
@@ -51,7 +51,10 @@ impl Recovered {
             LogEntry::Vote { epoch, acceptor } => {
                 self.votes.insert(epoch, acceptor);
             }
-            LogEntry::Decree(decree) => self.decrees.push(decree),
+            LogEntry::Decree(decree) => {
+                // It may be said again.
+                self.decrees.insert(decree.epoch, decree);
+            }
             LogEntry::Covered { bound } => {
                 self.covered.insert(bound);
             }
@@ -64,8 +67,8 @@ impl Recovered {
     }
 
     /// The decrees that were installed, ascending.
-    pub(crate) fn decrees(&self) -> &[Decree] {
-        &self.decrees
+    pub(crate) fn decrees(&self) -> impl Iterator<Item = &Decree> {
+        self.decrees.values()
     }
 
     /// The last vote on the end of `epoch`.

@@ -89,6 +89,11 @@ impl Stream {
         self.dropped
     }
 
+    /// The first record that is kept; none if none is.
+    pub(crate) fn first_kept(&self) -> Option<Hlc> {
+        self.records.front().map(|first| first.record.hlc)
+    }
+
     /// The weight of the records kept, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes_above(self.dropped)

@@ -198,6 +198,10 @@ impl<E: Clone> Log for MemoryLog<E> {
         Ok(self.durable)
     }
 
+    fn first(&self) -> u64 {
+        self.first
+    }
+
     fn durable(&self) -> u64 {
         self.durable
     }

@@ -88,6 +88,9 @@ pub trait Log {
     /// Makes everything durable that was written. *Gives* how many entries are.
     fn sync(&mut self) -> Result<u64, Self::Error>;
 
+    /// The number of the first entry that is kept.
+    fn first(&self) -> u64;
+
     /// How many entries are durable, those dropped included: what is there after a crash, and never less afterwards.
     fn durable(&self) -> u64;
 

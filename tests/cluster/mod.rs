@@ -19,6 +19,8 @@ use plimsoll::protocol::node::Node;
 use plimsoll::protocol::{
     Batch, Change, ChunkTaken, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Recovered, Reply, SyncMark,
 };
+use plimsoll::replica::ReplicaLog;
+use plimsoll::store::{Log, MemoryLog};
 use plimsoll::time::{Hlc, Monotonic, Now, Timestamp, WallTime};
 use plimsoll::transaction::{Footprint, Outcome, Settlement, ThunkId, Transaction};
 
@@ -113,6 +115,10 @@ pub(crate) struct Cluster {
     pub(crate) violations: Vec<Violation>,
     /// Whether what is evaluated survives a crash, once the log entries before it do, or not at all.
     pub(crate) is_flushing: bool,
+    /// Logs lose what nobody needs any more, as soon as it lies in front.
+    pub(crate) is_pruning: bool,
+    /// How many entries each log has lost.
+    pub(crate) pruned: BTreeMap<NodeId, usize>,
     /// Up to where the versions of each node survive a crash.
     flushed: BTreeMap<NodeId, Hlc>,
     /// What each node has evaluated up to which bound while its log was being synced up to a mark.
@@ -182,6 +188,8 @@ impl Cluster {
             planted: None,
             violations: Vec::new(),
             is_flushing: false,
+            is_pruning: false,
+            pruned: BTreeMap::new(),
             flushed: BTreeMap::new(),
             unflushed: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
@@ -222,6 +230,22 @@ impl Cluster {
     /// What a node has on its disk.
     pub(crate) fn log(&self, id: NodeId) -> &[LogEntry] {
         self.logs.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Drops from the front of a node's log what it does not need.
+    fn prune(&mut self, id: NodeId) {
+        let (node, entries) = (&self.nodes[&id], self.logs.entry(id).or_default());
+        let before = entries.len();
+        let mut log = MemoryLog::default();
+        for entry in entries.drain(..) {
+            log.append(entry).expect("memory");
+        }
+        log.sync().expect("memory");
+        let (mut log, _) = ReplicaLog::open(log, 1, &mut |_| {}).expect("memory");
+        log.prune(node.log_floor(), node.restate()).expect("memory");
+        let log = log.into_inner();
+        *entries = log.read(0, usize::MAX).expect("memory");
+        *self.pruned.entry(id).or_default() += before.saturating_sub(entries.len());
     }
 
     /// The node that would start from these entries.
@@ -383,6 +407,9 @@ impl Cluster {
             while let Some((_, entries)) = unsynced.pop_front_if(|(unsynced, _)| *unsynced <= mark) {
                 self.watcher.on_durable(id, &entries);
                 self.logs.entry(id).or_default().extend(entries);
+            }
+            if self.is_pruning && unsynced.is_empty() {
+                self.prune(id);
             }
         }
         self.watcher.on_input(id, &input);

@@ -25,6 +25,7 @@ fn swarm(seed: u64) {
     profile.records_kept_bytes = [usize::MAX, 1_000, 0][random.random_range(0..3)];
     let mut cluster = Cluster::new(count, random.random_range(1..40), profile);
     cluster.is_flushing = random.random_bool(0.6);
+    cluster.is_pruning = random.random_bool(0.5);
     let weights: [u32; 5] = [20, 4, 6, 4, 2].map(|most| random.random_range(0..=most));
     let pause_ms = [5, 50, 400][random.random_range(0..3)];
     let (mut now_ms, mut number) = (0, 0);

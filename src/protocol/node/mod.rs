@@ -13,6 +13,7 @@ mod fingerprint;
 mod inspection;
 mod period;
 mod requests;
+mod restatement;
 mod snapshots;
 mod succession;
 
@@ -143,7 +144,7 @@ impl Node {
         now: Monotonic,
     ) -> Self {
         let mut node = Self::new(config, genesis.clone(), recovered.ceiling());
-        node.decrees = recovered.decrees().to_vec();
+        node.decrees = recovered.decrees().cloned().collect();
         let own = node.config.id;
         let (mut membership, mut start) = (genesis, Hlc::ZERO);
         for decree in recovered.decrees() {

@@ -88,6 +88,11 @@ impl fmt::Display for ClusterId {
 pub struct StorageId(u128);
 
 impl StorageId {
+    /// Its number.
+    pub const fn number(self) -> u128 {
+        self.0
+    }
+
     /// The storage with this number, drawn at random when the storage is made.
     pub const fn new(number: u128) -> Self {
         Self(number)

@@ -82,7 +82,9 @@ fn a_member_is_down_and_the_others_keep_what_it_lacks() {
     // All that is left of the records lies in two pruned logs.
     cluster.crash(N1);
     cluster.crash(N2);
-    [N1, N2, N3].map(|id| cluster.restart(id));
+    for id in [N1, N2, N3] {
+        cluster.restart(id);
+    }
     run_for(&mut cluster, 4_000);
     write(&mut cluster, N2, 5);
     assert_eq!(cluster.evaluated[&N3].len(), 85);

@@ -8,6 +8,7 @@ mod chain;
 pub mod disk;
 mod error;
 mod memory;
+pub mod segments;
 
 pub use error::StoreError;
 pub use memory::{MemoryLog, MemoryVersions};

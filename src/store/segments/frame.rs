@@ -1,0 +1,113 @@
+//! Frames: what stands in a segment behind its header, one behind the other.
+//!
+//! A frame is the length of its body (four bytes, little-endian), a checksum (eight bytes), the body (a tag and what belongs to it), and zeros up
+//! to a multiple of eight bytes. The checksum covers the length and the body and is seeded by the segment and the frame's offset.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Bytes in front of an entry: length, checksum and tag.
+pub(super) const FRAME_HEADER_BYTES: usize = 4 + 8 + 1;
+
+/// Every frame begins at a multiple of it.
+pub(super) const ALIGNMENT: usize = 8;
+
+/// The length of the body of a mark.
+pub(super) const MARK_BODY_BYTES: usize = 1 + 8;
+
+/// Bytes of a mark.
+pub(super) const MARK_BYTES: usize = (12 + MARK_BODY_BYTES).next_multiple_of(ALIGNMENT);
+
+/// Bytes of the frame of an entry of so many bytes.
+pub(super) const fn entry_frame_bytes(entry: usize) -> usize {
+    (FRAME_HEADER_BYTES + entry).next_multiple_of(ALIGNMENT)
+}
+
+const ENTRY: u8 = 1;
+const MARK: u8 = 2;
+
+/// What a frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Frame<'a> {
+    /// The next entry.
+    Entry(&'a [u8]),
+    /// So many entries, from the first ever written, were durable when this was written.
+    Mark(u64),
+}
+
+/// Adds the frame of an entry that will stand at `offset`.
+pub(super) fn write_entry(seed: u64, offset: u64, entry: &[u8], out: &mut Vec<u8>) {
+    write(seed, offset, ENTRY, entry, out);
+}
+
+/// Adds a mark that will stand at `offset`.
+pub(super) fn write_mark(seed: u64, offset: u64, durable: u64, out: &mut Vec<u8>) {
+    write(seed, offset, MARK, &durable.to_le_bytes(), out);
+}
+
+fn write(seed: u64, offset: u64, tag: u8, content: &[u8], out: &mut Vec<u8>) {
+    let length = (1 + content.len()) as u32;
+    out.extend_from_slice(&length.to_le_bytes());
+    let checksum_at = out.len();
+    out.extend_from_slice(&[0; 8]);
+    out.push(tag);
+    out.extend_from_slice(content);
+    let checksum = checksum(seed, offset, length, &out[checksum_at + 8..]);
+    out[checksum_at..checksum_at + 8].copy_from_slice(&checksum.to_le_bytes());
+    let frame_bytes = (12 + length as usize).next_multiple_of(ALIGNMENT);
+    out.resize(checksum_at - 4 + frame_bytes, 0);
+}
+
+fn checksum(seed: u64, offset: u64, length: u32, body: &[u8]) -> u64 {
+    let place = seed ^ offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(length).rotate_left(32);
+    xxh3_64_with_seed(body, place)
+}
+
+/// The length of the body of the frame at the beginning of `bytes`; none if there cannot be one.
+pub(super) fn body_bytes(bytes: &[u8]) -> Option<usize> {
+    let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    (length > 0).then_some(length)
+}
+
+/// The frame at the beginning of `bytes`, which stand at `offset`, and how many bytes it has. *Gives* none if there is none, or the bytes
+/// end before it does.
+pub(super) fn read(seed: u64, offset: u64, bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
+    let length = body_bytes(bytes)?;
+    let found = u64::from_le_bytes(bytes.get(4..12)?.try_into().ok()?);
+    let body = bytes.get(12..12_usize.checked_add(length)?)?;
+    if checksum(seed, offset, length as u32, body) != found {
+        return None;
+    }
+    let (tag, content) = body.split_first()?;
+    let frame = match *tag {
+        ENTRY => Frame::Entry(content),
+        MARK => Frame::Mark(u64::from_le_bytes(content.try_into().ok()?)),
+        _ => return None,
+    };
+    Some((frame, (12 + length).next_multiple_of(ALIGNMENT)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_read_where_it_was_written_and_nowhere_else() {
+        let mut bytes = Vec::new();
+        write_entry(7, 100, b"entry", &mut bytes);
+        let mark_at = bytes.len();
+        write_mark(7, 100 + mark_at as u64, 3, &mut bytes);
+        assert_eq!((mark_at, bytes.len() - mark_at), (entry_frame_bytes(5), MARK_BYTES));
+        assert_eq!(read(7, 100, &bytes), Some((Frame::Entry(b"entry"), mark_at)));
+        let mark = read(7, 100 + mark_at as u64, &bytes[mark_at..]);
+        assert_eq!(mark, Some((Frame::Mark(3), MARK_BYTES)));
+        assert_eq!(read(7, 101, &bytes), None, "at another place");
+        assert_eq!(read(8, 100, &bytes), None, "in another segment");
+        assert_eq!(read(7, 100, &bytes[..FRAME_HEADER_BYTES + 4]), None, "cut off");
+        for bit in 0..8 * (FRAME_HEADER_BYTES + 5) {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(read(7, 100, &damaged), None, "bit {bit}");
+        }
+        assert_eq!(read(0, 0, &[0; 64]), None, "nothing was written");
+    }
+}

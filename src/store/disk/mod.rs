@@ -4,13 +4,25 @@
 //! and nothing else. What is written is read back at once; it survives a crash of the machine only once the file was
 //! [synced](File::sync), and until then any part of it may: see `docs/storage.md` for what is assumed.
 
+mod folder;
+mod simulated;
+mod verified;
+
+pub use folder::FolderDisk;
+pub use simulated::{Crash, Fault, FaultRates, SECTOR_BYTES, SimulatedDisk};
+pub use verified::VerifiedBackend;
+
 use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 
+/// The file by which a folder is locked: no file of a store has this name.
+const LOCK: &str = "lock";
+
 /// A folder of files, without folders in it.
 ///
-/// Names are ASCII letters, digits, `-` and `.`.
+/// Names are ASCII letters, digits, `-` and `.`, and do not begin with a point; `lock` is the folder's own. With any other name
+/// every call gives [`io::ErrorKind::InvalidInput`].
 pub trait Disk: Send + Sync + Debug {
     /// The file of this name, created empty if there is none. Its name is durable once the folder is [synced](Disk::sync).
     ///
@@ -59,4 +71,15 @@ pub trait File: Send + Sync + Debug {
     ///
     /// *Errors*: what was written since the last success may or may not be durable, and no later call can tell. Stop using the file.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// Refuses what is no name of a file of a store.
+fn check_name(name: &str) -> io::Result<()> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    if name.is_empty() || name.starts_with('.') || name == LOCK || !name.bytes().all(is_allowed) {
+        let reason =
+            format!("{name:?} is no name of a file of a store: letters, digits, `-` and `.`, and not `{LOCK}`");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    Ok(())
 }

@@ -98,6 +98,7 @@ pub trait Log {
     /// The durable entries from number `from` on, in order, at most `limit` of them; those that were dropped are passed over.
     fn read(&self, from: u64, limit: usize) -> Result<Vec<Self::Entry>, Self::Error>;
 
-    /// Drops the entries below number `first`, which nobody needs any more. *Given* that they are durable.
+    /// Lets the log drop the entries below number `first`, which nobody needs any more; it may keep some of the last of them. *Given* that
+    /// they are durable.
     fn drop_below(&mut self, first: u64) -> Result<(), Self::Error>;
 }

@@ -3,6 +3,7 @@
 mod disk;
 mod folder;
 mod log;
+mod segments;
 mod simulated;
 mod verified;
 mod versions;
@@ -12,6 +13,7 @@ use plimsoll::store::{MemoryLog, MemoryVersions};
 
 versions::suite!(versions_in_memory, MemoryVersions::default());
 log::suite!(log_in_memory, MemoryLog::default(), MemoryLog::crashed);
+log::suite!(log_in_segments, segments::OnDisk::empty(), segments::OnDisk::crashed);
 disk::suite!(
     disk_in_a_folder,
     folder::ScratchDisk::new(),

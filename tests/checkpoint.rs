@@ -10,7 +10,7 @@ use plimsoll::executor::{Assembly, Checkpoint, Chunk, ChunkCursor, ChunkError, K
 use plimsoll::key::{Key, KeyRange};
 use plimsoll::limits::{OUTCOME_WINDOW, SNAPSHOT_CHUNK_BYTES_MAX, VALUE_BYTES_MAX, VERSION_RETENTION};
 use plimsoll::protocol::{Batch, Query};
-use plimsoll::store::{MemoryVersions, Versions};
+use plimsoll::store::{History, MemoryVersions};
 use plimsoll::thunk::{Put, Registry};
 use plimsoll::time::Hlc;
 use proptest::prelude::*;

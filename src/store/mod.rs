@@ -98,6 +98,17 @@ pub trait Versions: History {
     /// *Panics* when it goes back.
     fn set_evaluated(&mut self, evaluated: Hlc);
 
+    /// Whether outcomes are kept beside the versions: then they are handed over with flushes.
+    fn keeps_outcomes(&self) -> bool {
+        false
+    }
+
+    /// The outcome of `id` that is kept beside the versions, and where it took effect. It may be expired.
+    fn outcome(&self, id: TransactionId) -> Option<(Timestamp, Outcome)> {
+        let _ = id;
+        None
+    }
+
     /// How far the versions are durable, or cannot be lost.
     fn flushed(&self) -> Hlc {
         self.evaluated()

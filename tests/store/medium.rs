@@ -1,5 +1,7 @@
 //! A medium in memory for the versions: it keeps its bytes when the database on it is closed, and fails when it is told to.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,6 +18,8 @@ struct State {
     bytes: Vec<u8>,
     /// From this length on it is full.
     bytes_max: Option<usize>,
+    /// Writes until one finds it full.
+    until_full: Option<u64>,
     /// Operations until it fails; none: it does not.
     left: Option<u64>,
 }
@@ -25,6 +29,16 @@ impl Memory {
     pub(crate) fn set_full(&self, is_full: bool) {
         let mut state = self.state();
         state.bytes_max = is_full.then_some(state.bytes.len());
+    }
+
+    /// Lets one write find it full, after this many.
+    pub(crate) fn refuse_once_after(&self, writes: u64) {
+        self.state().until_full = Some(writes);
+    }
+
+    /// Whether the write came that was to be refused.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.state().until_full.take().is_none()
     }
 
     /// Lets every operation after this many fail.
@@ -37,7 +51,6 @@ impl Memory {
         self.state().left = None;
     }
 
-    #[allow(dead_code)]
     pub(crate) fn len(&self) -> usize {
         self.state().bytes.len()
     }
@@ -105,6 +118,14 @@ impl StorageBackend for Memory {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.operate()?;
+        state.until_full = match state.until_full {
+            Some(0) => {
+                state.until_full = None;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Some(left) => Some(left - 1),
+            None => None,
+        };
         let from = offset as usize;
         let place = state.bytes.get_mut(from..from + data.len());
         place.ok_or(io::ErrorKind::UnexpectedEof)?.copy_from_slice(data);

@@ -13,6 +13,7 @@ use crate::id::{NodeId, TransactionId};
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
+use crate::transaction::Outcome;
 
 /// In front of all timestamps.
 pub(super) const FRONT: Timestamp = Timestamp {
@@ -341,4 +342,17 @@ pub(super) fn settled(
         }
     }
     Ok(())
+}
+
+/// The outcome of `id` on disk.
+pub(super) fn outcome(
+    (store, reader): (&Store, &Reader),
+    id: TransactionId,
+) -> Result<Option<(Timestamp, Outcome)>, StoreError> {
+    let place = store.place("outcomes", "read");
+    let name = outcome_name(id);
+    let row = reader.outcomes.get(&name).map_err(|error| place.storage(&id, error))?;
+    let settled = row.map(|row| Settled::parse(&name, row.value())).transpose();
+    let settled = settled.map_err(|reason| place.damaged(&id, reason))?;
+    Ok(settled.map(|settled| (settled.effective, settled.outcome)))
 }

@@ -12,9 +12,9 @@ mod fault;
 mod flush;
 mod layer;
 mod merge;
+mod snapshot;
 mod table;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{History, OutcomeVisitor, StoreError, VersionVisitor, Versioned, Versions};
@@ -22,6 +22,7 @@ use crate::id::TransactionId;
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
+use crate::transaction::Outcome;
 
 use collection::Collection;
 pub use database::{Extent, Medium};
@@ -29,6 +30,7 @@ use database::{Reader, Store};
 use flush::Frozen;
 pub use flush::{Flush, FlushReport, Flushed};
 use layer::{Layer, seen};
+pub use snapshot::FlushedVersions;
 use table::State;
 pub use table::{Settled, Standing};
 
@@ -41,7 +43,7 @@ pub use table::{Settled, Standing};
 #[derive(Debug)]
 pub struct DiskVersions {
     store: Arc<Store>,
-    reader: Reader,
+    reader: Arc<Reader>,
     /// What is being flushed.
     frozen: Option<Arc<Frozen>>,
     active: Layer,
@@ -65,7 +67,7 @@ impl DiskVersions {
             evaluated: reader.state.evaluated,
             oldest: reader.state.oldest,
             collection: Collection::new(reader.walk.clone()),
-            reader,
+            reader: Arc::new(reader),
         })
     }
 
@@ -74,17 +76,14 @@ impl DiskVersions {
         &self.reader.state.beside
     }
 
-    /// The outcomes that are on disk, by id. There may be some that are expired.
+    /// What the last flush wrote, to be passed on while evaluation goes on.
     ///
     /// *Errors*: the store has failed.
-    pub fn outcomes(&self) -> Result<Vec<Settled>, StoreError> {
-        let mut outcomes = Vec::new();
-        self.settled(None, &mut |id, effective, outcome| {
-            let outcome = outcome.clone();
-            outcomes.push(Settled { id, effective, outcome });
-            ControlFlow::Continue(())
-        });
-        self.checked(outcomes)
+    ///
+    /// *Cost*: as long as it is kept, the disk cannot use the room again of what is removed meanwhile.
+    pub fn snapshot(&self) -> Result<FlushedVersions, StoreError> {
+        let versions = FlushedVersions::new(Arc::clone(&self.store), Arc::clone(&self.reader));
+        self.checked(versions)
     }
 
     /// Bytes of the keys and values that were put since the last flush began: what a flush would write, and what memory holds.
@@ -165,7 +164,7 @@ impl DiskVersions {
         let Flushed { result, due } = flushed;
         // Also after a failure: the database may have been opened again.
         match self.store.reader() {
-            Ok(reader) => self.reader = reader,
+            Ok(reader) => self.reader = Arc::new(reader),
             Err(error) => self.store.fail(error),
         }
         let result = result.and_then(|written| self.checked(written));
@@ -313,6 +312,14 @@ impl Versions for DiskVersions {
             self.evaluated
         );
         self.evaluated = evaluated;
+    }
+
+    fn keeps_outcomes(&self) -> bool {
+        true
+    }
+
+    fn outcome(&self, id: TransactionId) -> Option<(Timestamp, Outcome)> {
+        self.read(|reader| merge::outcome((&self.store, reader), id))
     }
 
     fn flushed(&self) -> Hlc {

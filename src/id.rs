@@ -71,6 +71,11 @@ impl fmt::Display for Epoch {
 pub struct ClusterId(u128);
 
 impl ClusterId {
+    /// Its number.
+    pub const fn number(self) -> u128 {
+        self.0
+    }
+
     /// The cluster with this number, drawn at random when the cluster is made.
     pub const fn new(number: u128) -> Self {
         Self(number)

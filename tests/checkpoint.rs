@@ -14,7 +14,7 @@ use plimsoll::key::{Key, KeyRange};
 use plimsoll::limits::{OUTCOME_WINDOW, SNAPSHOT_CHUNK_BYTES_MAX, VALUE_BYTES_MAX, VERSION_RETENTION};
 use plimsoll::protocol::message::SnapshotRequest;
 use plimsoll::protocol::{Batch, ChunkTaken, Query};
-use plimsoll::store::{MemoryVersions, Versions};
+use plimsoll::store::{History, MemoryVersions};
 use plimsoll::thunk::{Put, Registry};
 use plimsoll::time::Hlc;
 use proptest::prelude::*;
@@ -403,6 +403,12 @@ fn request(bound: Option<Hlc>, cursor: &[u8]) -> SnapshotRequest {
     }
 }
 
+fn added(intake: &mut SnapshotIntake, bytes: &[u8]) -> ChunkTaken {
+    let empty = || Ok::<_, std::convert::Infallible>(MemoryVersions::default());
+    let Ok(taken) = intake.add(bytes, empty);
+    taken
+}
+
 #[test]
 fn a_snapshot_comes_piece_by_piece_from_two_replicas_at_one_bound_and_is_taken_whole() {
     const PIECE_BYTES: usize = 400;
@@ -413,7 +419,7 @@ fn a_snapshot_comes_piece_by_piece_from_two_replicas_at_one_bound_and_is_taken_w
     for count in 0.. {
         let source = &mut sources[count % 2];
         let piece = source.piece(&request(bound, &cursor), PIECE_BYTES, || Some(checkpoint.clone()));
-        match intake.add(&piece.expect("both have the checkpoint"), MemoryVersions::default) {
+        match added(&mut intake, &piece.expect("both have the checkpoint")) {
             ChunkTaken::More { bound: of, next } if count < 100 => (bound, cursor) = (Some(of), next),
             ChunkTaken::Complete { bound } => {
                 assert!(count > 5, "{count} pieces");
@@ -454,7 +460,7 @@ fn what_an_intake_cannot_use_is_thrown_away_with_everything_before_it() {
     let checkpoint = busy().checkpoint();
     let sent: Vec<Vec<u8>> = pieces(&checkpoint, 400).iter().map(Chunk::to_bytes).collect();
     let mut intake = SnapshotIntake::default();
-    let mut add = |bytes: &[u8]| intake.add(bytes, MemoryVersions::default);
+    let mut add = |bytes: &[u8]| added(&mut intake, bytes);
     let is_more = |taken: ChunkTaken| matches!(taken, ChunkTaken::More { .. });
     assert_eq!(add(b"nonsense"), ChunkTaken::Refused);
     assert_eq!(add(&sent[1]), ChunkTaken::Refused, "nothing came before it");

@@ -226,3 +226,108 @@ fn now_ms() -> u64 {
         .expect("after 1970")
         .as_millis() as u64
 }
+
+/// A folder that is removed when the test is over.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("plimsoll-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        Self(folder)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_is_there_when_the_folder_is_opened_again() {
+    let scratch = Scratch::new("reopened");
+    let open = || Plimsoll::builder().replicas(3).folder(&scratch.0).open();
+    let increment = Increment {
+        key: "n".into(),
+        amount: 1,
+    };
+    let id = TransactionId::from_parts(now_ms(), *b"first run!");
+    for run in 0..4_i64 {
+        let database = open().await.expect("a folder of its own");
+        for number in 1..=50 {
+            let committed = database.submit(&increment).await.expect("nothing is in the way");
+            assert_eq!(
+                committed.output,
+                51 * run.min(1) + 50 * (run - 1).max(0) + number,
+                "run {run}"
+            );
+        }
+        let once = database.submit_as(id, &increment).await.expect("nothing is in the way");
+        assert_eq!(once.output, 51, "in run {run} it is the outcome of the first");
+        match run % 2 {
+            0 => database.shutdown().await,
+            _ => {
+                // As a crash would.
+                for replica in 1..=3 {
+                    database.stop_replica(replica).await.expect("there is one");
+                }
+                drop(database);
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+    let two = Plimsoll::builder().replicas(1).folder(&scratch.0).open().await;
+    assert!(matches!(two, Err(OpenError::OtherReplicas { found: 3, asked: 1, .. })));
+    let database = open().await.expect("it is there");
+    let second = open().await.expect_err("it is open");
+    assert!(
+        second.to_string().contains("another process has this store open"),
+        "{second}"
+    );
+    database.shutdown().await;
+}
+
+/// More than is flushed at once, so that versions go to the disk and the log is pruned.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_is_written_than_memory_would_hold_back_and_all_of_it_is_there_afterwards() {
+    let scratch = Scratch::new("flushed");
+    let open = || Plimsoll::builder().replicas(3).folder(&scratch.0).open();
+    let value = "x".repeat(100_000);
+    let name = |number: u32| format!("key/{number:04}");
+    let database = open().await.expect("a folder of its own");
+    let writers: Vec<_> = (0..4_u32)
+        .map(|writer| {
+            let (database, value) = (database.clone(), value.clone());
+            tokio::spawn(async move {
+                for number in 0..100_u32 {
+                    let entry = put(&name(writer * 100 + number), &value);
+                    database.submit(&entry).await.expect("nothing is in the way");
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.expect("no writer panics");
+    }
+    database.shutdown().await;
+    let database = open().await.expect("it is there");
+    for number in (0..400).step_by(7) {
+        let found = database.get(name(number).as_str()).await.expect("alive");
+        assert_eq!(
+            found.map(|found| found.as_bytes().len()),
+            Some(value.len()),
+            "{}",
+            name(number)
+        );
+    }
+    assert_eq!(
+        database
+            .scan(KeyRange::prefix("key/".into()), 1000)
+            .await
+            .expect("alive")
+            .len(),
+        400
+    );
+    database.shutdown().await;
+}

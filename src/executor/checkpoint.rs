@@ -12,12 +12,12 @@ use bincode::{Decode, Encode};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::digest::DigestFold;
-use super::outcomes::Outcomes;
+use super::outcomes::{Ledger, Outcomes};
 use crate::codec;
 use crate::id::TransactionId;
 use crate::key::{Key, Value};
 use crate::limits::VERSION_RETENTION;
-use crate::store::{MemoryVersions, Versions};
+use crate::store::{History, MemoryVersions};
 use crate::time::{Hlc, Timestamp};
 use crate::transaction::Outcome;
 
@@ -93,7 +93,7 @@ impl Entry {
     }
 }
 
-impl<V: Versions> Checkpoint<V> {
+impl<V: History> Checkpoint<V> {
     /// *Given* versions at their evaluated bound, and what belongs beside them.
     pub(super) fn new(versions: V, outcomes: Outcomes, digest: DigestFold, last: Timestamp) -> Self {
         Self {
@@ -118,7 +118,12 @@ impl<V: Versions> Checkpoint<V> {
     /// What tells it from other checkpoints.
     ///
     /// *Cost*: the first time a pass over all entries.
-    pub fn heading(&self) -> Heading {
+    pub fn heading(&self) -> V::Checked<Heading> {
+        self.versions.checked(self.heading_found())
+    }
+
+    /// The heading, which is to be [checked](History::checked): what was made of entries that could not be read is never given out.
+    pub(super) fn heading_found(&self) -> Heading {
         *self.heading.get_or_init(|| {
             let mut heading = Heading {
                 bound: self.bound(),
@@ -166,12 +171,14 @@ impl<V: Versions> Checkpoint<V> {
         if flow.is_break() {
             return;
         }
-        for (id, (effective, settled)) in self.outcomes.history(self.bound(), outcome) {
-            let (effective, outcome) = (*effective, settled.clone());
-            if visit(Entry::Outcome { id, effective, outcome }).is_break() {
-                return;
-            }
-        }
+        let ledger = Ledger {
+            outcomes: &self.outcomes,
+            versions: &self.versions,
+        };
+        ledger.history(outcome, &mut |id, effective, outcome| {
+            let outcome = outcome.clone();
+            visit(Entry::Outcome { id, effective, outcome })
+        });
     }
 }
 

@@ -10,7 +10,7 @@ use bincode::{Decode, Encode};
 use super::checkpoint::{Checkpoint, Entry, Heading, Place};
 use crate::codec::{self, DecodeError, HEADER_BYTES, Kind};
 use crate::limits::{ABORT_TEXT_BYTES_MAX, KEY_BYTES_MAX, OUTPUT_BYTES_MAX, SNAPSHOT_CHUNK_BYTES_MAX, VALUE_BYTES_MAX};
-use crate::store::Versions;
+use crate::store::History;
 
 /// Bytes of an encoded chunk beside its entries: the envelope's header, twelve numbers of at most nine bytes, and some room.
 const BESIDE_ENTRIES_BYTES: usize = HEADER_BYTES + 12 * 9 + 6;
@@ -63,7 +63,7 @@ impl ChunkCursor {
     }
 }
 
-impl<V: Versions> Checkpoint<V> {
+impl<V: History> Checkpoint<V> {
     /// The piece that begins at `cursor`, as large as `bytes_max` allows when encoded.
     ///
     /// *Given* a cursor of this checkpoint, or of one with an equal [heading](Checkpoint::heading); what comes of another's is
@@ -71,7 +71,12 @@ impl<V: Versions> Checkpoint<V> {
     /// [`SNAPSHOT_CHUNK_BYTES_MAX`].
     ///
     /// *Cost*: that of the piece, but for the first one, see [`Checkpoint::heading`].
-    pub fn chunk(&self, cursor: &ChunkCursor, bytes_max: usize) -> Chunk {
+    pub fn chunk(&self, cursor: &ChunkCursor, bytes_max: usize) -> V::Checked<Chunk> {
+        self.versions.checked(self.chunk_found(cursor, bytes_max))
+    }
+
+    /// The piece, which is to be [checked](History::checked).
+    pub(super) fn chunk_found(&self, cursor: &ChunkCursor, bytes_max: usize) -> Chunk {
         let room = bytes_max
             .min(SNAPSHOT_CHUNK_BYTES_MAX)
             .saturating_sub(BESIDE_ENTRIES_BYTES);
@@ -86,7 +91,7 @@ impl<V: Versions> Checkpoint<V> {
             ControlFlow::Continue(())
         });
         Chunk {
-            heading: self.heading(),
+            heading: self.heading_found(),
             first: cursor.first,
             entries,
         }

@@ -8,7 +8,7 @@ use super::checkpoint::Checkpoint;
 use super::chunk::{Chunk, ChunkCursor};
 use crate::protocol::ChunkTaken;
 use crate::protocol::message::SnapshotRequest;
-use crate::store::{MemoryVersions, Versions};
+use crate::store::{History, MemoryVersions, Versions};
 use crate::time::Hlc;
 
 /// The checkpoint of which others are sent pieces.
@@ -23,7 +23,7 @@ impl<V> Default for SnapshotSource<V> {
     }
 }
 
-impl<V: Versions> SnapshotSource<V> {
+impl<V: History> SnapshotSource<V> {
     /// The piece that answers a request: that which begins where it says, if its checkpoint is the one kept, else the first of one that is
     /// of use to it. *Gives* nothing if there is none.
     ///
@@ -34,7 +34,7 @@ impl<V: Versions> SnapshotSource<V> {
         request: &SnapshotRequest,
         bytes_max: usize,
         flushed: impl FnOnce() -> Option<Checkpoint<V>>,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<V::Checked<Vec<u8>>> {
         self.kept.take_if(|kept| kept.bound() <= request.above);
         if self.kept.is_none() {
             self.kept = flushed().filter(|flushed| flushed.bound() > request.above);
@@ -43,7 +43,8 @@ impl<V: Versions> SnapshotSource<V> {
         let asked = request.bound.filter(|bound| *bound == kept.bound());
         // A cursor that nobody here has written begins anew, and the receiver finds that it has those pieces.
         let cursor = asked.and_then(|_| ChunkCursor::from_bytes(&request.cursor));
-        Some(kept.chunk(&cursor.unwrap_or_default(), bytes_max).to_bytes())
+        let piece = kept.chunk_found(&cursor.unwrap_or_default(), bytes_max);
+        Some(kept.versions().checked(piece.to_bytes()))
     }
 
     /// Forgets the checkpoint that is kept: nobody has asked for it for long.
@@ -72,25 +73,30 @@ impl<V> Default for SnapshotIntake<V> {
 }
 
 impl<V: Versions> SnapshotIntake<V> {
-    /// Adds a piece. *Given* a way to empty versions, for the first piece of a checkpoint.
-    pub fn add(&mut self, bytes: &[u8], empty: impl FnOnce() -> V) -> ChunkTaken {
+    /// Adds a piece. *Given* a way to empty versions, for the first piece of a checkpoint; what came before it is gone then.
+    ///
+    /// *Errors* when there are no empty versions; nothing is left of what had come.
+    pub fn add<E>(&mut self, bytes: &[u8], empty: impl FnOnce() -> Result<V, E>) -> Result<ChunkTaken, E> {
         let Ok(chunk) = Chunk::from_bytes(bytes) else {
-            return self.refuse();
+            return Ok(self.refuse());
         };
         let bound = chunk.heading().bound;
         let (first, _) = chunk.extent();
-        let before = std::mem::replace(&mut self.stage, Stage::Nothing);
-        let mut assembly = match before {
-            Stage::Pieces(assembly) if assembly.heading() == Some(chunk.heading()) => assembly,
+        let begun = match std::mem::replace(&mut self.stage, Stage::Nothing) {
+            Stage::Pieces(assembly) if assembly.heading() == Some(chunk.heading()) => Some(assembly),
             // What is complete is complete, whatever comes late.
-            Stage::Complete(complete) if complete.heading() == *chunk.heading() => {
+            Stage::Complete(complete) if complete.heading_found() == *chunk.heading() => {
                 self.stage = Stage::Complete(complete);
-                return ChunkTaken::Complete { bound };
+                return Ok(ChunkTaken::Complete { bound });
             }
-            _ if first == 0 => Assembly::over(empty()),
-            _ => return self.refuse(),
+            _ => None,
         };
-        match assembly.add(chunk) {
+        let mut assembly = match begun {
+            Some(assembly) => assembly,
+            None if first == 0 => Assembly::over(empty()?),
+            None => return Ok(self.refuse()),
+        };
+        Ok(match assembly.add(chunk) {
             Ok(progress) => match progress.next {
                 Some(next) => {
                     self.stage = Stage::Pieces(assembly);
@@ -105,7 +111,7 @@ impl<V: Versions> SnapshotIntake<V> {
                 tracing::warn!(%error, "a piece of a snapshot is of no use");
                 self.refuse()
             }
-        }
+        })
     }
 
     fn complete(&mut self, assembly: Assembly<V>) -> ChunkTaken {

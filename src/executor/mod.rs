@@ -7,6 +7,7 @@ mod assembly;
 mod checkpoint;
 mod chunk;
 mod digest;
+mod durable;
 mod exchange;
 mod outcomes;
 mod resolve;

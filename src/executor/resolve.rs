@@ -4,9 +4,10 @@
 
 use bincode::{Decode, Encode};
 
-use super::outcomes::Outcomes;
+use super::outcomes::{Ledger, Outcomes};
 use crate::codec;
 use crate::id::TransactionId;
+use crate::store::Versions;
 use crate::thunk::{Resolution, Resolve};
 use crate::time::{Hlc, Timestamp};
 use crate::transaction::{Abort, Outcome, Transaction};
@@ -39,17 +40,18 @@ pub enum Known {
     Expired,
 }
 
-impl Outcomes {
-    /// What is known of `id` where everything up to `evaluated` is.
-    pub(super) fn status(&self, id: TransactionId, evaluated: Hlc) -> Status {
-        let known = if Self::is_expired(id, evaluated) {
+impl<V: Versions> Ledger<'_, V> {
+    /// What is known of `id` at the evaluated bound.
+    pub(super) fn status(&self, id: TransactionId) -> Status {
+        let evaluated = self.versions.evaluated();
+        let known = if Outcomes::is_expired(id, evaluated) {
             // Also if the outcome is still there: when it is forgotten differs among replicas.
             Known::Expired
         } else {
             self.first(id)
                 .map_or(Known::NotYet, |(effective, outcome)| Known::Settled {
-                    effective: *effective,
-                    outcome: outcome.clone(),
+                    effective,
+                    outcome,
                 })
         };
         Status { evaluated, known }
@@ -60,16 +62,16 @@ impl Outcomes {
     /// *Given* everything below `at`; what lies above, in a dry run of the past, is passed over.
     pub(super) fn resolve(&self, transaction: &Transaction, at: Timestamp) -> (Outcome, Option<TransactionId>) {
         let by = transaction.id;
-        let target = match target_of(transaction).and_then(|target| Self::check_target(target, by, at.hlc)) {
+        let target = match target_of(transaction).and_then(|target| check_target(target, by, at.hlc)) {
             Ok(target) => target,
             Err(abort) => return (Outcome::Aborted(abort.within_bounds()), None),
         };
         let settled = self.first(target).filter(|(effective, _)| *effective < at);
-        let (resolution, cancels) = if Self::is_expired(target, at.hlc) {
+        let (resolution, cancels) = if Outcomes::is_expired(target, at.hlc) {
             // As in evaluation the age comes first: an expired outcome may be forgotten or not.
             (Resolution::Expired, None)
         } else if let Some((effective, outcome)) = settled {
-            (Resolution::of(*effective, outcome), None)
+            (Resolution::of(effective, &outcome), None)
         } else {
             (Resolution::Cancelled { effective: at, by }, Some(target))
         };
@@ -77,19 +79,19 @@ impl Outcomes {
             .expect("an output is taken in if it fits, and all else is within bounds that are far smaller");
         (Outcome::Committed(output), cancels)
     }
+}
 
-    /// Whether `by` may resolve `target` at `at`.
-    fn check_target(target: TransactionId, by: TransactionId, at: Hlc) -> Result<TransactionId, Abort> {
-        if target == by {
-            return Err(Abort::Refused(format!(
-                "{target} is to resolve itself: give it another id"
-            )));
-        }
-        match Self::check_age(target, at) {
-            Ok(()) | Err(Abort::Expired { .. }) => Ok(target),
-            // Its cancellation would have to be kept for too long.
-            Err(abort) => Err(abort),
-        }
+/// Whether `by` may resolve `target` at `at`.
+fn check_target(target: TransactionId, by: TransactionId, at: Hlc) -> Result<TransactionId, Abort> {
+    if target == by {
+        return Err(Abort::Refused(format!(
+            "{target} is to resolve itself: give it another id"
+        )));
+    }
+    match Outcomes::check_age(target, at) {
+        Ok(()) | Err(Abort::Expired { .. }) => Ok(target),
+        // Its cancellation would have to be kept for too long.
+        Err(abort) => Err(abort),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
 use super::digest::DigestFold;
-use super::outcomes::Outcomes;
+use super::outcomes::{Ledger, Outcomes};
 use super::resolve::Status;
 use crate::id::TransactionId;
 use crate::key::{Key, KeyRange, Value};
@@ -17,13 +17,16 @@ use crate::time::{Hlc, Timestamp};
 use crate::transaction::{Abort, Outcome, Settlement, Transaction};
 
 /// Evaluates records in order over versions that it owns.
+///
+/// Where versions can fail, what it gives is [checked](crate::store::History::checked): nothing that was made of a read that failed gets out,
+/// and after the first failure nothing does at all.
 pub struct SerialExecutor<V> {
     registry: Arc<Registry>,
-    versions: V,
-    outcomes: Outcomes,
-    digest: DigestFold,
+    pub(super) versions: V,
+    pub(super) outcomes: Outcomes,
+    pub(super) digest: DigestFold,
     /// The last record evaluated: a batch that is handed out again after a stop begins above it.
-    last: Timestamp,
+    pub(super) last: Timestamp,
 }
 
 /// What a read found.
@@ -56,6 +59,9 @@ pub enum ReadError {
         /// The oldest one kept.
         oldest: Hlc,
     },
+    /// The versions can no longer be read; [`History::failure`](crate::store::History::failure) says why.
+    #[error("the store of this node has failed: ask another one")]
+    Failed,
 }
 
 impl<V: Versions> SerialExecutor<V> {
@@ -66,13 +72,8 @@ impl<V: Versions> SerialExecutor<V> {
     /// from an earlier run, [restore](SerialExecutor::restore) its checkpoint.
     pub fn new(registry: Arc<Registry>, versions: V) -> Self {
         let last = Timestamp::last_at(versions.evaluated());
-        Self {
-            registry,
-            versions,
-            outcomes: Outcomes::default(),
-            digest: DigestFold::default(),
-            last,
-        }
+        let checkpoint = Checkpoint::new(versions, Outcomes::default(), DigestFold::default(), last);
+        Self::restore(registry, checkpoint)
     }
 
     /// An executor that goes on where the one stood of which `checkpoint` was taken.
@@ -81,11 +82,14 @@ impl<V: Versions> SerialExecutor<V> {
     pub fn restore(registry: Arc<Registry>, checkpoint: Checkpoint<V>) -> Self {
         let Checkpoint {
             versions,
-            outcomes,
+            mut outcomes,
             digest,
             last,
             ..
         } = checkpoint;
+        if versions.keeps_outcomes() {
+            outcomes.flush_from_now_on();
+        }
         Self {
             registry,
             versions,
@@ -129,7 +133,14 @@ impl<V: Versions> SerialExecutor<V> {
     }
 
     /// Evaluates a batch. Stops before the first record whose thunk is not registered here, and says so.
-    pub fn evaluate(&mut self, batch: &Batch) -> Evaluated {
+    ///
+    /// *Errors* where versions can fail: nothing was evaluated, and nothing ever will be. Stop the node.
+    pub fn evaluate(&mut self, batch: &Batch) -> V::Checked<Evaluated> {
+        let evaluated = self.evaluate_batch(batch);
+        self.versions.checked(evaluated)
+    }
+
+    fn evaluate_batch(&mut self, batch: &Batch) -> Evaluated {
         let mut settlements = Vec::with_capacity(batch.records.len());
         for (timestamp, record) in &batch.records {
             if *timestamp <= self.last {
@@ -140,53 +151,70 @@ impl<V: Versions> SerialExecutor<V> {
                 Err(unknown) => return self.finish(timestamp.hlc.prev(), settlements, Some(unknown)),
             }
             self.last = *timestamp;
+            if self.versions.failure().is_some() {
+                break;
+            }
         }
         self.finish(batch.upto, settlements, None)
     }
 
     /// What is known of the end of `id` here: absent if it was not evaluated, or longer ago than outcomes are kept.
-    pub fn outcome(&self, id: TransactionId) -> Option<(Timestamp, &Outcome)> {
-        self.outcomes
-            .first(id)
-            .filter(|_| !Outcomes::is_expired(id, self.versions.evaluated()))
-            .map(|(timestamp, outcome)| (*timestamp, outcome))
+    pub fn outcome(&self, id: TransactionId) -> V::Checked<Option<(Timestamp, Outcome)>> {
+        let is_expired = Outcomes::is_expired(id, self.versions.evaluated());
+        let ended = if is_expired { None } else { self.ledger().first(id) };
+        self.versions.checked(ended)
     }
 
     /// What is known of `id` here. It never goes back as the evaluated bound goes up, see [`Known`](super::Known).
     ///
     /// A client that has been told something by one replica and asks another one compares the bounds: one that lies behind may
     /// know less.
-    pub fn status(&self, id: TransactionId) -> Status {
-        self.outcomes.status(id, self.versions.evaluated())
+    pub fn status(&self, id: TransactionId) -> V::Checked<Status> {
+        self.versions.checked(self.ledger().status(id))
     }
 
     /// Reads the snapshot at `at`.
     ///
     /// *Given* that everything up to `at` is evaluated (it may lie above the last batch, if there is nothing between).
     ///
-    /// *Errors* when the snapshot is older than what is kept.
+    /// *Errors* when the snapshot is older than what is kept, or the versions have failed.
     pub fn read(&self, at: Hlc, query: &Query) -> Result<Answer, ReadError> {
         let at = self.check_kept(at)?;
         let scan = |(range, limit): &(KeyRange, usize)| self.versions.scan(range, at, *limit, Direction::Forward);
-        Ok(Answer {
+        let answer = Answer {
             keys: query.keys.iter().map(|key| self.versions.get(key, at)).collect(),
             ranges: query.ranges.iter().map(scan).collect(),
-        })
+        };
+        self.unless_failed(answer)
     }
 
     /// Evaluates `transaction` over the snapshot at `at` and keeps nothing of it.
     ///
-    /// *Errors* when the snapshot is no longer kept; the inner one when the thunk is not registered here.
+    /// *Errors* when the snapshot is no longer kept, or the versions have failed; the inner one when the thunk is not registered here.
     pub fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Result<Result<DryRun, UnknownThunk>, ReadError> {
         let at = self.check_kept(at)?;
         let effects = self.effects(at, transaction);
-        Ok(effects.map(|Effects { outcome, writes, .. }| DryRun { outcome, writes }))
+        self.unless_failed(effects.map(|Effects { outcome, writes, .. }| DryRun { outcome, writes }))
+    }
+
+    fn unless_failed<T>(&self, found: T) -> Result<T, ReadError> {
+        match self.versions.failure() {
+            None => Ok(found),
+            Some(_) => Err(ReadError::Failed),
+        }
+    }
+
+    fn ledger(&self) -> Ledger<'_, V> {
+        Ledger {
+            outcomes: &self.outcomes,
+            versions: &self.versions,
+        }
     }
 
     /// What a transaction comes to at `at`, whose id has no outcome yet.
     fn effects(&self, at: Timestamp, transaction: &Transaction) -> Result<Effects, UnknownThunk> {
         if Resolve::is(&transaction.thunk) {
-            let (outcome, cancels) = self.outcomes.resolve(transaction, at);
+            let (outcome, cancels) = self.ledger().resolve(transaction, at);
             let writes = BTreeMap::new();
             return Ok(Effects {
                 outcome,
@@ -214,8 +242,8 @@ impl<V: Versions> SerialExecutor<V> {
             // The age comes first: when an expired outcome is forgotten depends on where batches end, which differs among
             // replicas, and so must not be seen.
             (at, Outcome::Aborted(abort))
-        } else if let Some((effective, outcome)) = self.outcomes.first(id) {
-            (*effective, outcome.clone())
+        } else if let Some(ended) = self.ledger().first(id) {
+            ended
         } else {
             let effects = self.effects(at, transaction)?;
             writes = effects.writes;
@@ -264,7 +292,7 @@ impl<V: Versions> SerialExecutor<V> {
             upto,
             settlements,
             digests,
-            flushed: upto,
+            flushed: self.versions.flushed(),
             blocked: unknown.map(|unknown| unknown.thunk),
         }
     }

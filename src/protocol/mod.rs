@@ -57,6 +57,8 @@ mod watermark;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bincode::{Decode, Encode};
+
 use crate::id::{Epoch, NodeId, RequestId};
 use crate::key::{Key, KeyRange};
 use crate::lattice::Digest;
@@ -188,7 +190,7 @@ pub enum Effect {
 pub struct SyncMark(pub u64);
 
 /// One entry of the log.
-#[derive(Clone, Debug, PartialEq, Hash)]
+#[derive(Clone, Debug, PartialEq, Hash, Encode, Decode)]
 pub enum LogEntry {
     /// Records of one stream, ascending.
     Records {
@@ -378,6 +380,12 @@ pub enum Refusal {
         at: Hlc,
         /// By how much, in milliseconds.
         ahead_ms: u64,
+    },
+    /// There is no room on this node's disk for its log.
+    #[error("the disk of {node} is full: make room there, or submit to another node")]
+    StorageFull {
+        /// This node.
+        node: NodeId,
     },
     /// This node is being shut down.
     #[error("{node} is being shut down: submit to another node")]

@@ -2,22 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::database::{Plimsoll, Shared};
 use super::error::ReadFailed;
-use super::evaluator::Evaluator;
+
 use super::replica::{self, Parts, ReplicaHandle};
+use super::storage::{self, Opened, RUN_BYTES};
 use super::time::Clocks;
 use super::transport::Channels;
-use crate::executor::SerialExecutor;
+
 use crate::id::{ClusterId, Epoch, NodeId};
 use crate::limits::MEMBERS_MAX;
 use crate::protocol::config::{Membership, NodeConfig, Profile};
 use crate::protocol::node::Node;
 use crate::protocol::{LogEntry, Query, ReadMode};
-use crate::store::{MemoryLog, MemoryVersions};
+use crate::replica::{MemoryState, ReplicaLog};
+use crate::store::{MemoryLog, StoreError};
 use crate::thunk::{Registry, RegistryError, Thunk};
 use crate::time::Hlc;
 
@@ -29,6 +33,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 #[must_use = "nothing is opened before `open`"]
 pub struct Builder {
     replicas: u32,
+    folder: Option<PathBuf>,
     profile: Profile,
     deadline: Duration,
     registry: Result<Registry, RegistryError>,
@@ -46,6 +51,19 @@ pub enum OpenError {
         /// How many there can be.
         limit: usize,
     },
+    /// The folder holds another number of replicas.
+    #[error("{} holds a database of {found} replicas, not of {asked}: open it with as many", folder.display())]
+    OtherReplicas {
+        /// The folder.
+        folder: PathBuf,
+        /// How many there are.
+        found: usize,
+        /// How many were asked for.
+        asked: usize,
+    },
+    /// A replica's store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A thunk cannot be registered.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -61,6 +79,7 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             replicas: 1,
+            folder: None,
             profile: Profile::lan(),
             deadline: DEADLINE,
             registry: Ok(Registry::with_builtins()),
@@ -97,11 +116,18 @@ impl Builder {
         self
     }
 
+    /// Keeps the database in this folder, created if there is none: one folder in it for each replica. Without this it is in memory, and
+    /// gone when it is closed.
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
     /// Starts the replicas, and waits until they answer.
     ///
     /// *Given* that it is called within a tokio runtime, whose timer is used.
     ///
-    /// *Errors*: nothing is left behind.
+    /// *Errors*: nothing runs; what is in the folder is as it was, or newly made and empty.
     pub async fn open(self) -> Result<Plimsoll, OpenError> {
         let nodes: Vec<NodeId> = (1..=self.replicas).map(NodeId::new).collect();
         let membership =
@@ -111,7 +137,17 @@ impl Builder {
             })?;
         let registry = Arc::new(self.registry?);
         let clocks = Clocks::start();
-        let cluster = ClusterId::new(uuid::Uuid::new_v4().as_u128());
+        let mut stores = Vec::new();
+        if let Some(folder) = self.folder {
+            let (nodes, registry) = (nodes.clone(), Arc::clone(&registry));
+            let opening = tokio::task::spawn_blocking(move || storage::open_all(&folder, &nodes, &registry));
+            // It is not cancelled, so it can only have panicked.
+            stores = opening
+                .await
+                .unwrap_or_else(|failed| resume_unwind(failed.into_panic()))?;
+        }
+        let made = ClusterId::new(uuid::Uuid::new_v4().as_u128());
+        let cluster = stores.first().map_or(made, |store: &Opened| store.identity.cluster);
         let (senders, receivers): (Vec<_>, Vec<_>) = nodes.iter().map(|_| replica::inbox()).unzip();
         let inboxes: BTreeMap<NodeId, _> = nodes.iter().copied().zip(senders).collect();
         let handles = inboxes
@@ -123,6 +159,7 @@ impl Builder {
             .collect();
         // From here on what was started is stopped when this is dropped.
         let shared = Shared::new(handles, Arc::clone(&registry), self.deadline);
+        let mut stores = stores.into_iter();
         for (node, inbox) in nodes.into_iter().zip(receivers) {
             let config = NodeConfig {
                 id: node,
@@ -130,16 +167,35 @@ impl Builder {
                 profile: self.profile.clone(),
                 seed: uuid::Uuid::new_v4().as_u64_pair().0,
             };
-            let executor = SerialExecutor::new(Arc::clone(&registry), MemoryVersions::default());
-            let thread = replica::start(Parts {
-                node: Node::new(config, membership.clone(), Hlc::ZERO),
-                log: MemoryLog::<LogEntry>::default(),
-                evaluator: Evaluator::new(executor),
-                transport: Channels::new(node, inboxes.clone()),
-                clocks,
-                inbox,
-            })?;
-            shared.add_thread(thread);
+            let transport = Channels::new(node, inboxes.clone());
+            let thread = match stores.next() {
+                Some(Opened {
+                    log, recovered, state, ..
+                }) => {
+                    let now = clocks.now().monotonic;
+                    let node = Node::recover(config, membership.clone(), &recovered, state.flushed(), now);
+                    replica::start(Parts {
+                        node,
+                        log,
+                        state,
+                        transport,
+                        clocks,
+                        inbox,
+                    })
+                }
+                None => {
+                    let Ok((log, _)) = ReplicaLog::open(MemoryLog::<LogEntry>::default(), RUN_BYTES, &mut |_| {});
+                    replica::start(Parts {
+                        node: Node::new(config, membership.clone(), Hlc::ZERO),
+                        log,
+                        state: MemoryState::new(Arc::clone(&registry)),
+                        transport,
+                        clocks,
+                        inbox,
+                    })
+                }
+            };
+            shared.add_thread(thread?);
         }
         let database = Plimsoll::new(shared);
         let ready = database.read(ReadMode::Strict, Query::default()).await;

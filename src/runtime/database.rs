@@ -1,5 +1,6 @@
 //! The handle on a database: submit, read, ask, resolve, shut down.
 
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -54,6 +55,14 @@ pub struct Rows {
     pub at: Hlc,
     /// The values.
     pub answer: Answer,
+}
+
+/// Says which replicas there are.
+impl fmt::Debug for Plimsoll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes = self.shared.replicas.iter().map(|replica| replica.node);
+        f.debug_tuple("Plimsoll").field(&nodes.collect::<Vec<_>>()).finish()
+    }
 }
 
 pub(super) struct Shared {

@@ -1,22 +1,35 @@
-//! The thread that evaluates, reads and serves snapshots, one thing after the other.
+//! The thread that evaluates, reads and serves snapshots, one thing after the other, and has what is evaluated flushed.
+//!
+//! A flush is written by a thread of its own, one at a time, while evaluation goes on.
 
-use std::sync::mpsc::Receiver;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::thread::{self, JoinHandle};
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::replica::Done;
-use crate::executor::{Answer, Checkpoint, ReadError, SerialExecutor, SnapshotIntake, SnapshotSource, Status};
+use crate::executor::{Answer, ReadError, Status};
 use crate::id::{Epoch, NodeId, TransactionId};
-use crate::limits::SNAPSHOT_CHUNK_BYTES_MAX;
 use crate::protocol::message::{Message, SnapshotChunk, SnapshotRequest};
-use crate::protocol::{Batch, Query};
-use crate::store::MemoryVersions;
+use crate::protocol::{Batch, Query, SyncMark};
+use crate::replica::ReplicaState;
+use crate::store::StoreError;
+use crate::store::versions::Flushed;
 use crate::time::Hlc;
+
+/// So many bytes are worth a flush.
+const FLUSH_BYTES: u64 = 16 << 20;
+
+/// After so much timestamp time anything is.
+const FLUSH_AFTER_MS: u64 = 5_000;
 
 /// What there is to do.
 pub(crate) enum Work {
-    Evaluate(Batch),
+    /// *Given* the last entries of the log that were written before.
+    Evaluate(Batch, SyncMark),
     Read {
         at: Hlc,
         query: Query,
@@ -34,73 +47,130 @@ pub(crate) enum Work {
     AddChunk(Vec<u8>),
     Restore(Hlc),
     DiscardChunks,
+    /// A flush was written, or could not be.
+    Flushed(Flushed),
+    /// The replica stops.
+    Stop,
 }
 
-/// The executor of a replica whose versions are in memory, with the snapshots that it sends and takes in.
-pub(crate) struct Evaluator {
-    executor: SerialExecutor<MemoryVersions>,
-    source: SnapshotSource,
-    intake: SnapshotIntake,
+/// What a replica has evaluated, and what its thread needs to have it flushed.
+pub(crate) struct Evaluator<S> {
+    state: S,
+    node: NodeId,
+    /// The last mark whose entries are durable.
+    logged: Arc<AtomicU64>,
+    work: Sender<Work>,
+    done: UnboundedSender<Done>,
+    /// The bound at which the last flush began.
+    flush_begun: Hlc,
+    /// The thread that writes a flush, or has written the last one.
+    flusher: Option<JoinHandle<()>>,
 }
 
-impl Evaluator {
-    pub(crate) fn new(executor: SerialExecutor<MemoryVersions>) -> Self {
+impl<S: ReplicaState> Evaluator<S> {
+    pub(crate) fn new(
+        state: S,
+        node: NodeId,
+        logged: Arc<AtomicU64>,
+        work: Sender<Work>,
+        done: UnboundedSender<Done>,
+    ) -> Self {
         Self {
-            executor,
-            source: SnapshotSource::default(),
-            intake: SnapshotIntake::default(),
+            state,
+            node,
+            logged,
+            work,
+            done,
+            flush_begun: Hlc::ZERO,
+            flusher: None,
         }
     }
 
-    /// Works until nobody sends any more.
-    pub(crate) fn run(mut self, work: &Receiver<Work>, done: &UnboundedSender<Done>) {
-        while let Ok(next) = work.recv() {
-            let told = match next {
-                Work::Evaluate(batch) => done.send(Done::Evaluated(self.executor.evaluate(&batch))),
-                Work::Read { at, query, reply } => {
-                    // Who does not wait any more needs no answer.
-                    let _ = reply.send(self.executor.read(at, &query).map(|answer| (at, answer)));
-                    Ok(())
-                }
-                Work::Status { id, reply } => {
-                    let _ = reply.send(self.executor.status(id));
-                    Ok(())
-                }
-                Work::ServeChunk { to, epoch, request } => match self.piece(&request) {
-                    Some(bytes) => done.send(Done::Send {
-                        to,
-                        messages: vec![Message::SnapshotChunk(SnapshotChunk { epoch, bytes })],
-                    }),
-                    None => Ok(()),
-                },
-                Work::AddChunk(bytes) => {
-                    let taken = self.intake.add(&bytes, MemoryVersions::default);
-                    done.send(Done::ChunkTaken(taken))
-                }
-                Work::Restore(bound) => {
-                    self.restore(bound);
-                    done.send(Done::Restored(bound))
-                }
-                Work::DiscardChunks => {
-                    self.intake.discard();
-                    Ok(())
-                }
-            };
-            if told.is_err() {
-                return;
+    /// Works until the replica is gone, or the state fails: then the replica is told why, and stops.
+    pub(crate) fn run(mut self, to_do: &Receiver<Work>) {
+        while let Ok(next) = to_do.recv() {
+            if matches!(next, Work::Stop) {
+                break;
+            }
+            let result = self.work_on(next);
+            if let Err(error) = result {
+                let _ = self.done.send(Done::Failed(error.to_string()));
+                break;
+            }
+            if self.done.is_closed() {
+                break;
             }
         }
+        // The folder is free for another when nobody writes to it any more.
+        if let Some(flusher) = self.flusher.take() {
+            let _ = flusher.join();
+        }
     }
 
-    fn piece(&mut self, request: &SnapshotRequest) -> Option<Vec<u8>> {
-        let executor = &self.executor;
-        self.source
-            .piece(request, SNAPSHOT_CHUNK_BYTES_MAX, || Some(executor.checkpoint()))
+    fn work_on(&mut self, work: Work) -> Result<(), StoreError> {
+        match work {
+            Work::Evaluate(batch, mark) => {
+                let evaluated = self.state.evaluate(&batch)?;
+                let upto = evaluated.upto;
+                self.tell(Done::Evaluated(evaluated));
+                self.flush_if_due(upto, mark);
+            }
+            Work::Read { at, query, reply } => {
+                // Who does not wait any more needs no answer.
+                let _ = reply.send(self.state.read(at, &query).map(|answer| (at, answer)));
+            }
+            Work::Status { id, reply } => {
+                let _ = reply.send(self.state.status(id)?);
+            }
+            Work::ServeChunk { to, epoch, request } => {
+                if let Some(bytes) = self.state.piece(&request)? {
+                    let messages = vec![Message::SnapshotChunk(SnapshotChunk { epoch, bytes })];
+                    self.tell(Done::Send { to, messages });
+                }
+            }
+            Work::AddChunk(bytes) => {
+                let taken = self.state.add(&bytes)?;
+                self.tell(Done::ChunkTaken(taken));
+            }
+            Work::Restore(bound) => {
+                self.state.restore(bound)?;
+                self.tell(Done::Restored(bound));
+            }
+            Work::DiscardChunks => self.state.discard(),
+            Work::Stop => {}
+            Work::Flushed(flushed) => match self.state.end_flush(flushed) {
+                Ok(report) => tracing::debug!(node = %self.node, ?report, "has flushed"),
+                Err(error @ StoreError::Full { .. }) => {
+                    tracing::warn!(node = %self.node, %error, "cannot flush: it will be tried again");
+                }
+                Err(error) => return Err(error),
+            },
+        }
+        Ok(())
     }
 
-    fn restore(&mut self, bound: Hlc) {
-        let checkpoint: Checkpoint = self.intake.take(bound);
-        let registry = self.executor.shared_registry();
-        self.executor = SerialExecutor::restore(registry, checkpoint);
+    fn tell(&self, done: Done) {
+        // A replica that is gone needs to know nothing.
+        let _ = self.done.send(done);
+    }
+
+    /// Begins a flush if it is worth one. *Given* the evaluated bound, and the last entries of the log before it: versions become durable no
+    /// earlier than those.
+    fn flush_if_due(&mut self, upto: Hlc, mark: SyncMark) {
+        if self.logged.load(Ordering::Acquire) < mark.0 {
+            return;
+        }
+        let is_late = upto.unix_millis().saturating_sub(self.flush_begun.unix_millis()) >= FLUSH_AFTER_MS;
+        let Some(flush) = self.state.begin_flush(if is_late { 1 } else { FLUSH_BYTES }) else {
+            return;
+        };
+        self.flush_begun = upto;
+        let work = self.work.clone();
+        let name = format!("plimsoll-{}-flush", self.node);
+        let write = move || drop(work.send(Work::Flushed(flush.write())));
+        match thread::Builder::new().name(name).spawn(write) {
+            Ok(flusher) => self.flusher = Some(flusher),
+            Err(error) => self.tell(Done::Failed(format!("a flush cannot be started: {error}"))),
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! steps is the protocol's alone; what the contract at the head of [`protocol`](crate::protocol) demands of a driver is in `replica`. A thread
 //! that panics stops its replica: the others get no more frames of it, and its callers an error.
 //!
-//! What is here: replicas within one process, in memory ([`Plimsoll::builder`]). Tests: `tests/embedded.rs`.
+//! What is here: replicas within one process, in memory or in a folder ([`Plimsoll::builder`]). Tests: `tests/embedded.rs`.
 
 mod builder;
 mod database;
@@ -13,6 +13,7 @@ mod error;
 mod evaluator;
 mod log;
 mod replica;
+mod storage;
 mod time;
 mod transport;
 

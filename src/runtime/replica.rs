@@ -6,14 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::evaluator::{Evaluator, Work};
-use super::log::{self, Write};
+use super::log::{self, LogView, MayBeFull, Write};
 use super::time::Clocks;
 use super::transport::Transport;
 use crate::executor::{Answer, ReadError, Status};
@@ -23,12 +24,16 @@ use crate::protocol::node::{Counters, Node};
 use crate::protocol::{
     Change, ChunkTaken, Divergence, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Refusal, Reply, SyncMark,
 };
+use crate::replica::{ReplicaLog, ReplicaState};
 use crate::store::Log;
 use crate::time::{Hlc, Monotonic};
 use crate::transaction::{ThunkId, Transaction};
 
 /// Frames and calls that wait for a replica. Beyond: a frame is lost, and a call is refused as overloaded.
 pub(crate) const INBOX_MAX: usize = 65_536;
+
+/// Bytes of records after which the log is looked at for what can be dropped.
+const PRUNE_BYTES: usize = 8 << 20;
 
 /// Inputs that are taken in before the clock is read again.
 const INPUTS_AT_ONCE: usize = 256;
@@ -119,10 +124,10 @@ pub(crate) fn inbox() -> (Sender<Event>, Receiver<Event>) {
 }
 
 /// The parts that a replica is started with.
-pub(crate) struct Parts<L, T> {
+pub(crate) struct Parts<L, S, T> {
     pub(crate) node: Node,
-    pub(crate) log: L,
-    pub(crate) evaluator: Evaluator,
+    pub(crate) log: ReplicaLog<L>,
+    pub(crate) state: S,
     pub(crate) transport: T,
     pub(crate) clocks: Clocks,
     pub(crate) inbox: Receiver<Event>,
@@ -131,15 +136,17 @@ pub(crate) struct Parts<L, T> {
 /// Starts the replica's threads. *Gives* the one that ends last.
 ///
 /// *Errors* when the machine has no room for another thread.
-pub(crate) fn start<L, T>(parts: Parts<L, T>) -> std::io::Result<thread::JoinHandle<()>>
+pub(crate) fn start<L, S, T>(parts: Parts<L, S, T>) -> std::io::Result<thread::JoinHandle<()>>
 where
     L: Log<Entry = LogEntry> + Send + 'static,
+    L::Error: MayBeFull,
+    S: ReplicaState + 'static,
     T: Transport,
 {
     let Parts {
         node,
         log,
-        evaluator,
+        state,
         transport,
         clocks,
         inbox,
@@ -148,15 +155,18 @@ where
     let (done_in, done) = unbounded_channel();
     let (writes, to_write) = mpsc::channel();
     let (work, to_do) = mpsc::channel();
+    let view = LogView::default();
+    let evaluator = Evaluator::new(state, id, Arc::clone(&view.logged), work.clone(), done_in.clone());
     let (log_done, work_done) = (done_in.clone(), done_in);
+    let log_view = view.clone();
     let name = |part: &str| format!("plimsoll-{id}-{part}");
-    thread::Builder::new().name(name("log")).spawn(move || {
-        loud(&log_done, "the log's thread", || log::run(log, &to_write, &log_done));
-    })?;
-    thread::Builder::new().name(name("executor")).spawn(move || {
-        loud(&work_done, "the executor's thread", || {
-            evaluator.run(&to_do, &work_done)
+    let log_thread = thread::Builder::new().name(name("log")).spawn(move || {
+        loud(&log_done, "the log's thread", || {
+            log::run(log, &to_write, &log_view, &log_done)
         });
+    })?;
+    let work_thread = thread::Builder::new().name(name("executor")).spawn(move || {
+        loud(&work_done, "the executor's thread", || evaluator.run(&to_do));
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let replica = Replica {
@@ -165,15 +175,25 @@ where
         transport,
         writes,
         work,
+        view,
+        mark: SyncMark::default(),
+        unpruned_bytes: 0,
         calls: BTreeMap::new(),
         requests: 0,
         resigned: Vec::new(),
         effects: Vec::new(),
         has_resigned: false,
     };
-    thread::Builder::new()
-        .name(name("protocol"))
-        .spawn(move || runtime.block_on(replica.run(inbox, done)))
+    thread::Builder::new().name(name("protocol")).spawn(move || {
+        let stop = replica.work.clone();
+        runtime.block_on(replica.run(inbox, done));
+        // Nobody sends to the log any more; the folder is free once both are gone.
+        let _ = stop.send(Work::Stop);
+        for thread in [log_thread, work_thread] {
+            // One that has panicked has said so.
+            let _ = thread.join();
+        }
+    })
 }
 
 /// Runs `part`, and tells the replica if it panics: half a replica must not go on.
@@ -194,6 +214,11 @@ struct Replica<T> {
     transport: T,
     writes: mpsc::Sender<Write>,
     work: mpsc::Sender<Work>,
+    view: LogView,
+    /// The last one under which something was written.
+    mark: SyncMark,
+    /// Bytes of records written since the log was last looked at for what can be dropped.
+    unpruned_bytes: usize,
     calls: BTreeMap<RequestId, Waiting>,
     requests: u64,
     /// Who waits for the node to have resigned.
@@ -284,6 +309,13 @@ impl<T: Transport> Replica<T> {
     }
 
     fn on_call(&mut self, call: Call) {
+        if self.view.is_full.load(Ordering::Acquire)
+            && let Call::Submit { reply, .. } = call
+        {
+            let node = self.node.id();
+            let _ = reply.send(Reply::Refused(Refusal::StorageFull { node }));
+            return;
+        }
         let request = RequestId(self.requests + 1);
         let (waiting, input) = match call {
             Call::Submit { transaction, reply } => (Waiting::Reply(reply), Input::Submit { request, transaction }),
@@ -307,14 +339,23 @@ impl<T: Transport> Replica<T> {
             self.carry_out(effect);
         }
         self.effects = effects;
+        if self.unpruned_bytes >= PRUNE_BYTES {
+            self.unpruned_bytes = 0;
+            let (floor, restated) = (self.node.log_floor(), self.node.restate());
+            drop(self.writes.send(Write::Prune { floor, restated }));
+        }
     }
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Send { to, messages } => self.transport.send(to, messages),
             // A thread that is gone has said so, and the replica stops in a moment.
-            Effect::Persist { mark, entries } => drop(self.writes.send(Write { mark, entries })),
-            Effect::Evaluate(batch) => self.hand_out(Work::Evaluate(batch)),
+            Effect::Persist { mark, entries } => {
+                self.mark = mark;
+                self.unpruned_bytes += entries.iter().map(record_bytes).sum::<usize>();
+                drop(self.writes.send(Write::Entries { mark, entries }));
+            }
+            Effect::Evaluate(batch) => self.hand_out(Work::Evaluate(batch, self.mark)),
             Effect::Read { request, at, query } => {
                 if let Some(Waiting::Read(caller)) = self.calls.remove(&request) {
                     let (reply, reading) = oneshot::channel();
@@ -360,6 +401,14 @@ impl<T: Transport> Replica<T> {
             divergence: self.node.quarantine().cloned(),
             counters: *self.node.counters(),
         }
+    }
+}
+
+/// Bytes of the records of an entry.
+fn record_bytes(entry: &LogEntry) -> usize {
+    match entry {
+        LogEntry::Records { records, .. } => records.iter().map(|record| record.weight()).sum(),
+        _ => 0,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::key::{Key, Value};
 use crate::time::{Hlc, Timestamp};
 
 /// What was written at a timestamp; none is a deletion.
-type Version = (Timestamp, Option<Value>);
+pub(super) type Version = (Timestamp, Option<Value>);
 
 /// The versions of one key; at least one.
 #[derive(Clone, Debug)]
@@ -38,32 +38,49 @@ impl Chain {
         self.older.len() + 1
     }
 
+    /// The newest version at or below `at`, which may be a deletion.
+    pub(super) fn reached(&self, at: Timestamp) -> Option<&Version> {
+        if self.newest.0 <= at {
+            return Some(&self.newest);
+        }
+        let place = self.older.partition_point(|(timestamp, _)| *timestamp <= at);
+        self.older.get(place.checked_sub(1)?)
+    }
+
     /// The newest version at or below `at`, unless it is a deletion.
     pub(super) fn visible(&self, at: Timestamp) -> Option<Versioned> {
-        let (timestamp, value) = if self.newest.0 <= at {
-            &self.newest
-        } else {
-            let place = self.older.partition_point(|(timestamp, _)| *timestamp <= at);
-            self.older.get(place.checked_sub(1)?)?
-        };
+        let (timestamp, value) = self.reached(at)?;
         Some(Versioned {
             timestamp: *timestamp,
             value: value.clone()?,
         })
     }
 
+    /// All versions, ascending.
+    pub(super) fn into_versions(self) -> impl Iterator<Item = Version> {
+        self.older.into_iter().chain([self.newest])
+    }
+
+    /// The versions that a snapshot at or above `oldest` can see, ascending.
+    pub(super) fn kept(&self, oldest: Hlc) -> impl Iterator<Item = &Version> {
+        self.older[self.base(oldest)..].iter().chain([&self.newest])
+    }
+
     /// The versions that a snapshot at or above `oldest` can see, ascending, but for a deletion that stands in front of all others.
     pub(super) fn history(&self, oldest: Hlc) -> impl Iterator<Item = &Version> {
-        let base = if self.newest.0.hlc <= oldest {
+        let (timestamp, value) = self.older.get(self.base(oldest)).unwrap_or(&self.newest);
+        let is_void = timestamp.hlc <= oldest && value.is_none();
+        self.kept(oldest).skip(usize::from(is_void))
+    }
+
+    /// The place of the newest version at or below `oldest`; if there is none, of the first.
+    fn base(&self, oldest: Hlc) -> usize {
+        if self.newest.0.hlc <= oldest {
             self.older.len()
         } else {
             let reached = self.older.partition_point(|(timestamp, _)| timestamp.hlc <= oldest);
             reached.saturating_sub(1)
-        };
-        let (timestamp, value) = self.older.get(base).unwrap_or(&self.newest);
-        let is_void = timestamp.hlc <= oldest && value.is_none();
-        let seen = self.older[base..].iter().chain([&self.newest]);
-        seen.skip(usize::from(is_void))
+        }
     }
 
     /// Adds a version. *Given* that it is above all others, and the lowest snapshot that anyone may read.

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use super::disk::Disk;
+
 /// Why a store cannot be opened, or failed. After any of these a store that was open is poisoned: it makes nothing durable any
 /// more and gives nothing out.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -60,4 +62,23 @@ pub enum StoreError {
         /// Who opened it.
         expected: String,
     },
+}
+
+impl StoreError {
+    /// What a medium says of a file of this disk.
+    pub(crate) fn of_medium(disk: &dyn Disk, name: &str, action: &'static str, error: io::Error) -> Self {
+        Self::of_file(format!("{}/{name}", disk.path()), action, error)
+    }
+
+    /// What a medium says of a file.
+    pub(crate) fn of_file(file: String, action: &'static str, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull => Self::Full { file },
+            _ => Self::Medium {
+                file,
+                action,
+                source: Arc::new(error),
+            },
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::ops::Bound;
 
 use super::chain::{Chain, StoredKey};
-use super::{Log, VersionVisitor, Versioned, Versions};
+use super::{History, Log, VersionVisitor, Versioned, Versions, second_of};
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
@@ -47,6 +47,35 @@ impl MemoryVersions {
         chain.prune(self.oldest);
         if chain.is_gone(self.oldest) {
             self.chains.remove(key.as_bytes());
+        }
+    }
+}
+
+impl History for MemoryVersions {
+    type Checked<T> = T;
+
+    fn checked<T>(&self, found: T) -> T {
+        found
+    }
+
+    fn evaluated(&self) -> Hlc {
+        self.evaluated
+    }
+
+    fn oldest(&self) -> Hlc {
+        self.oldest
+    }
+
+    fn history(&self, oldest: Hlc, after: Option<(&Key, Timestamp)>, visit: &mut VersionVisitor<'_>) {
+        let start = after.map_or(Bound::Unbounded, |(key, _)| Bound::Included(key.as_bytes()));
+        for (stored, chain) in self.chains.range::<[u8], _>((start, Bound::Unbounded)) {
+            let key = stored.key();
+            let is_passed = |at: Timestamp| after.is_some_and(|(after, passed)| key == *after && at <= passed);
+            for (at, value) in chain.history(oldest).filter(|(at, _)| !is_passed(*at)) {
+                if visit(&key, *at, value.as_ref()).is_break() {
+                    return;
+                }
+            }
         }
     }
 }
@@ -102,10 +131,6 @@ impl Versions for MemoryVersions {
         }
     }
 
-    fn evaluated(&self) -> Hlc {
-        self.evaluated
-    }
-
     fn set_evaluated(&mut self, evaluated: Hlc) {
         assert!(
             evaluated >= self.evaluated,
@@ -113,10 +138,6 @@ impl Versions for MemoryVersions {
             self.evaluated
         );
         self.evaluated = evaluated;
-    }
-
-    fn oldest(&self) -> Hlc {
-        self.oldest
     }
 
     fn collect(&mut self, oldest: Hlc) {
@@ -136,24 +157,6 @@ impl Versions for MemoryVersions {
             self.covering.insert(second_of(oldest), keys);
         }
     }
-
-    fn history(&self, oldest: Hlc, after: Option<(&Key, Timestamp)>, visit: &mut VersionVisitor<'_>) {
-        let start = after.map_or(Bound::Unbounded, |(key, _)| Bound::Included(key.as_bytes()));
-        for (stored, chain) in self.chains.range::<[u8], _>((start, Bound::Unbounded)) {
-            let key = stored.key();
-            let is_passed = |at: Timestamp| after.is_some_and(|(after, passed)| key == *after && at <= passed);
-            for (at, value) in chain.history(oldest).filter(|(at, _)| !is_passed(*at)) {
-                if visit(&key, *at, value.as_ref()).is_break() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// Which second, of 1,024 ms, a time lies in.
-fn second_of(hlc: Hlc) -> u64 {
-    hlc.unix_millis() >> 10
 }
 
 /// A log in memory: a simulated crash keeps the durable part.

@@ -8,7 +8,7 @@ use plimsoll::executor::{SerialExecutor, Status};
 use plimsoll::id::TransactionId;
 use plimsoll::key::Value;
 use plimsoll::protocol::{Batch, Evaluated, Query};
-use plimsoll::store::{MemoryVersions, Versions};
+use plimsoll::store::{History, MemoryVersions};
 use plimsoll::thunk::Registry;
 use plimsoll::time::Hlc;
 use plimsoll::transaction::{Outcome, ThunkId, Transaction};

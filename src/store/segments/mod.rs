@@ -24,7 +24,7 @@ use std::sync::Arc;
 use bincode::{Decode, Encode};
 
 use self::frame::{MARK_BYTES, entry_frame_bytes};
-use self::segment::{FRAMES_AT, Header, Segment, medium};
+use self::segment::{FRAMES_AT, Header, Segment};
 use super::disk::Disk;
 use super::{Log, StoreError};
 use crate::codec;
@@ -226,15 +226,15 @@ impl<E: Encode + Decode<()>> SegmentLog<E> {
             self.spares_made += 1;
             let spare = segment::spare_name(self.spares_made);
             let renamed = self.disk.rename(&name, &spare);
-            renamed.map_err(|error| medium(&*self.disk, &name, "rename", error))?;
+            renamed.map_err(|error| StoreError::of_medium(&*self.disk, &name, "rename", error))?;
             self.spares.push(spare);
         } else {
             let removed = self.disk.remove(&name);
-            removed.map_err(|error| medium(&*self.disk, &name, "remove", error))?;
+            removed.map_err(|error| StoreError::of_medium(&*self.disk, &name, "remove", error))?;
         }
         // One after the other, so that a crash leaves no gap.
         let synced = self.disk.sync();
-        synced.map_err(|error| medium(&*self.disk, &name, "sync the folder of", error))
+        synced.map_err(|error| StoreError::of_medium(&*self.disk, &name, "sync the folder of", error))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::StoreError;
 use super::super::disk::Disk;
-use super::segment::{FORMAT, FoundHeader, Header, Named, Segment, medium, named, segment_name};
+use super::segment::{FORMAT, FoundHeader, Header, Named, Segment, named, segment_name};
 use crate::id::StorageId;
 
 /// What was found.
@@ -31,7 +31,9 @@ pub(super) fn look(
 ) -> Result<Found, StoreError> {
     let mut found = Found::default();
     let mut numbers = Vec::new();
-    let names = disk.names().map_err(|error| medium(disk, "", "list", error))?;
+    let names = disk
+        .names()
+        .map_err(|error| StoreError::of_medium(disk, "", "list", error))?;
     for name in names {
         match named(&name) {
             Some(Named::Segment(number)) => numbers.push(number),
@@ -80,7 +82,9 @@ pub(super) fn look(
             return Ok(found);
         }
         let name = segment_name(*number);
-        let file = disk.open(&name).map_err(|error| medium(disk, &name, "open", error))?;
+        let file = disk
+            .open(&name)
+            .map_err(|error| StoreError::of_medium(disk, &name, "open", error))?;
         let mut segment = Segment::new(disk, file, *header, *bytes);
         // What stands behind the last entry of a segment that another one follows was torn before that one was begun.
         let following = headers.get(place + 1).map(|(_, next)| next);
@@ -112,7 +116,7 @@ pub(super) fn look(
 /// The header of a segment, if it has a sound one, and its length.
 fn header(disk: &dyn Disk, storage: StorageId, number: u64) -> Result<Option<(Header, u64)>, StoreError> {
     let name = segment_name(number);
-    let failed = |action, error| medium(disk, &name, action, error);
+    let failed = |action, error| StoreError::of_medium(disk, &name, action, error);
     let file = disk.open(&name).map_err(|error| failed("open", error))?;
     let length = file.len().map_err(|error| failed("look at", error))?;
     match Header::find(&*file, number).map_err(|error| failed("read", error))? {

@@ -137,22 +137,6 @@ pub(super) fn named(name: &str) -> Option<Named> {
     }
 }
 
-/// The error of a file of this disk.
-pub(super) fn medium(disk: &dyn Disk, name: &str, action: &'static str, error: io::Error) -> StoreError {
-    failure(format!("{}/{name}", disk.path()), action, error)
-}
-
-fn failure(file: String, action: &'static str, error: io::Error) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::StorageFull => StoreError::Full { file },
-        _ => StoreError::Medium {
-            file,
-            action,
-            source: Arc::new(error),
-        },
-    }
-}
-
 /// Takes the number of an entry and its bytes.
 pub(super) type EntryVisitor<'a> = dyn FnMut(u64, &[u8]) -> Result<(), StoreError> + 'a;
 
@@ -180,7 +164,7 @@ impl Segment {
     /// Its name, header and length are durable before it is given.
     pub(super) fn create(disk: &dyn Disk, header: Header, bytes: u64, spare: Option<&str>) -> Result<Self, StoreError> {
         let name = segment_name(header.number);
-        let failed = |action, error| medium(disk, &name, action, error);
+        let failed = |action, error| StoreError::of_medium(disk, &name, action, error);
         // One that was not begun when a crash came has its name already.
         if let Some(spare) = spare.filter(|spare| *spare != name) {
             disk.rename(spare, &name)
@@ -273,20 +257,22 @@ impl Segment {
     pub(super) fn flush(&mut self) -> Result<u64, StoreError> {
         let start = self.offset - self.buffer.len() as u64;
         let written = self.file.write(start, &self.buffer);
-        written.map_err(|error| failure(self.path(), "write", error))?;
+        written.map_err(|error| StoreError::of_file(self.path(), "write", error))?;
         self.sync()?;
         self.buffer.clear();
         // The mark goes with the next sync; until then it helps as far as it comes.
         let mut mark = Vec::with_capacity(MARK_BYTES);
         frame::write_mark(self.seed, self.offset, self.end, &mut mark);
         let marked = self.file.write(self.offset, &mark);
-        marked.map_err(|error| failure(self.path(), "write", error))?;
+        marked.map_err(|error| StoreError::of_file(self.path(), "write", error))?;
         self.offset += MARK_BYTES as u64;
         Ok(self.end)
     }
 
     pub(super) fn sync(&self) -> Result<(), StoreError> {
-        self.file.sync().map_err(|error| failure(self.path(), "sync", error))
+        self.file
+            .sync()
+            .map_err(|error| StoreError::of_file(self.path(), "sync", error))
     }
 
     /// Looks for the frames that are there, up to entry `end` if it is known.
@@ -419,7 +405,7 @@ impl Window {
             let read = self.file.read(offset, &mut self.buffer);
             if let Err(error) = read {
                 self.buffer.clear();
-                return Err(failure(self.path.clone(), "read", error));
+                return Err(StoreError::of_file(self.path.clone(), "read", error));
             }
         }
         let from = (offset - self.start) as usize;

@@ -1,5 +1,7 @@
 //! Snapshots at a machine: pieces are made, added and installed on the executor's processor, one thing at a time.
 
+use std::convert::Infallible;
+
 use plimsoll::executor::{Checkpoint, SnapshotIntake, SnapshotSource};
 use plimsoll::id::{Epoch, NodeId};
 use plimsoll::protocol::message::{Message, SnapshotChunk, SnapshotRequest};
@@ -53,7 +55,8 @@ impl<R: Replica> Host<R> {
         let Some(running) = &mut self.running else {
             return;
         };
-        let taken = running.snapshots.intake.add(bytes, MemoryVersions::default);
+        let empty = || Ok::<_, Infallible>(MemoryVersions::default());
+        let Ok(taken) = running.snapshots.intake.add(bytes, empty);
         self.begin_work(Work::Added(Input::ChunkTaken(taken)), bytes.len(), outside);
     }
 

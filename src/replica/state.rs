@@ -1,0 +1,285 @@
+//! What a replica has evaluated, in memory or on disk, behind one trait: what a driver's executor thread works on.
+//!
+//! On disk the versions lie in one of two databases; a snapshot of another replica is taken into the other one, which takes its place
+//! when it is whole and durable. Tests: `tests/storage.rs`.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use redb::StorageBackend;
+
+use crate::executor::{Answer, ReadError, SerialExecutor, SnapshotIntake, SnapshotSource, Status};
+use crate::id::TransactionId;
+use crate::limits::SNAPSHOT_CHUNK_BYTES_MAX;
+use crate::protocol::message::SnapshotRequest;
+use crate::protocol::{Batch, ChunkTaken, Evaluated, Query};
+use crate::store::disk::{Disk, VerifiedBackend};
+use crate::store::versions::{DiskVersions, Flush, FlushReport, Flushed, FlushedVersions, Medium};
+use crate::store::{MemoryVersions, StoreError, Versions};
+use crate::thunk::Registry;
+use crate::time::Hlc;
+
+/// What a replica has evaluated, and the snapshots that it sends and takes in.
+///
+/// After an error nothing more is to be asked of it, and the node stops; [`StoreError::Full`] alone may pass.
+pub trait ReplicaState: Send {
+    /// Evaluates a batch, which follows on the one before.
+    fn evaluate(&mut self, batch: &Batch) -> Result<Evaluated, StoreError>;
+
+    /// Reads the snapshot at `at`, see [`SerialExecutor::read`].
+    fn read(&self, at: Hlc, query: &Query) -> Result<Answer, ReadError>;
+
+    /// What is known of a transaction.
+    fn status(&self, id: TransactionId) -> Result<Status, StoreError>;
+
+    /// The piece of a snapshot that answers a request; none if there is none.
+    fn piece(&mut self, request: &SnapshotRequest) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Adds a piece of the snapshot of another replica.
+    fn add(&mut self, bytes: &[u8]) -> Result<ChunkTaken, StoreError>;
+
+    /// Goes on from the snapshot at `bound`, which has come whole; it is durable then.
+    fn restore(&mut self, bound: Hlc) -> Result<(), StoreError>;
+
+    /// Throws away the pieces that have come.
+    fn discard(&mut self);
+
+    /// What is worth flushing now, if nothing is being flushed: to be written, on another thread if that is of use, and
+    /// [ended](ReplicaState::end_flush). *Given* how many bytes must have come together.
+    fn begin_flush(&mut self, bytes_min: u64) -> Option<Flush>;
+
+    /// A flush was written, or could not be.
+    fn end_flush(&mut self, flushed: Flushed) -> Result<FlushReport, StoreError>;
+}
+
+/// A replica whose versions are in memory: nothing of it survives the process, and while that runs nothing is lost.
+pub struct MemoryState {
+    executor: SerialExecutor<MemoryVersions>,
+    source: SnapshotSource,
+    intake: SnapshotIntake,
+}
+
+impl MemoryState {
+    /// A replica that has evaluated nothing.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self {
+            executor: SerialExecutor::new(registry, MemoryVersions::default()),
+            source: SnapshotSource::default(),
+            intake: SnapshotIntake::default(),
+        }
+    }
+}
+
+impl ReplicaState for MemoryState {
+    fn evaluate(&mut self, batch: &Batch) -> Result<Evaluated, StoreError> {
+        Ok(self.executor.evaluate(batch))
+    }
+
+    fn read(&self, at: Hlc, query: &Query) -> Result<Answer, ReadError> {
+        self.executor.read(at, query)
+    }
+
+    fn status(&self, id: TransactionId) -> Result<Status, StoreError> {
+        Ok(self.executor.status(id))
+    }
+
+    fn piece(&mut self, request: &SnapshotRequest) -> Result<Option<Vec<u8>>, StoreError> {
+        let executor = &self.executor;
+        let newest = || Some(executor.checkpoint());
+        Ok(self.source.piece(request, SNAPSHOT_CHUNK_BYTES_MAX, newest))
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Result<ChunkTaken, StoreError> {
+        let Ok(taken) = self
+            .intake
+            .add(bytes, || Ok::<_, Infallible>(MemoryVersions::default()));
+        Ok(taken)
+    }
+
+    fn restore(&mut self, bound: Hlc) -> Result<(), StoreError> {
+        let checkpoint = self.intake.take(bound);
+        self.executor = SerialExecutor::restore(self.executor.shared_registry(), checkpoint);
+        Ok(())
+    }
+
+    fn discard(&mut self) {
+        self.intake.discard();
+    }
+
+    fn begin_flush(&mut self, _: u64) -> Option<Flush> {
+        None
+    }
+
+    fn end_flush(&mut self, _: Flushed) -> Result<FlushReport, StoreError> {
+        unreachable!("none is begun")
+    }
+}
+
+/// The two names of which one is that of the versions.
+const NAMES: [&str; 2] = ["versions-a", "versions-b"];
+
+/// The file that is there if the second one is.
+const SECOND: &str = "versions-b.current";
+
+/// A replica whose versions are on disk.
+pub struct DiskState {
+    disk: Arc<dyn Disk>,
+    cache_bytes: usize,
+    /// Which of the names counts.
+    current: usize,
+    executor: SerialExecutor<DiskVersions>,
+    source: SnapshotSource<FlushedVersions>,
+    intake: SnapshotIntake<DiskVersions>,
+    is_flushing: bool,
+}
+
+/// A file of a disk, verified block by block.
+#[derive(Debug)]
+struct VerifiedFile {
+    disk: Arc<dyn Disk>,
+    name: &'static str,
+}
+
+impl Medium for VerifiedFile {
+    fn file(&self) -> String {
+        format!("{}/{}", self.disk.path(), self.name)
+    }
+
+    fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
+        let backend = VerifiedBackend::open(&*self.disk, self.name);
+        Ok(Box::new(backend.map_err(io::Error::other)?))
+    }
+}
+
+impl DiskState {
+    /// The replica on `disk`, as the last flush left it; one that has evaluated nothing if there is none.
+    ///
+    /// *Given* how many bytes of the versions on disk may be kept in memory.
+    ///
+    /// *Errors*: see [`DiskVersions::open`].
+    pub fn open(disk: Arc<dyn Disk>, registry: Arc<Registry>, cache_bytes: usize) -> Result<Self, StoreError> {
+        let names = disk
+            .names()
+            .map_err(|error| StoreError::of_medium(&*disk, "", "list", error))?;
+        let current = usize::from(names.iter().any(|name| name == SECOND));
+        let versions = open_versions(&disk, current, cache_bytes)?;
+        Ok(Self {
+            executor: SerialExecutor::open(registry, versions)?,
+            source: SnapshotSource::default(),
+            intake: SnapshotIntake::default(),
+            is_flushing: false,
+            current,
+            cache_bytes,
+            disk,
+        })
+    }
+
+    /// Everything at or below is durable.
+    pub fn flushed(&self) -> Hlc {
+        self.executor.versions().flushed()
+    }
+
+    /// From now on the other name counts.
+    fn switch(&mut self) -> Result<(), StoreError> {
+        let disk = &self.disk;
+        let failed = |action| move |error| StoreError::of_medium(&**disk, SECOND, action, error);
+        if self.current == 0 {
+            disk.open(SECOND).map_err(failed("create"))?;
+        } else {
+            disk.remove(SECOND).map_err(failed("remove"))?;
+        }
+        disk.sync().map_err(failed("sync the folder of"))?;
+        self.current = 1 - self.current;
+        Ok(())
+    }
+}
+
+/// Removes what there is under the name that does not count.
+fn clear_other(disk: &Arc<dyn Disk>, current: usize) -> Result<(), StoreError> {
+    let other = NAMES[1 - current];
+    let failed = |action| move |error| StoreError::of_medium(&**disk, other, action, error);
+    for name in disk.names().map_err(failed("list"))? {
+        if name == other || name == format!("{other}.sums") {
+            disk.remove(&name).map_err(failed("remove"))?;
+        }
+    }
+    disk.sync().map_err(failed("sync the folder of"))
+}
+
+fn open_versions(disk: &Arc<dyn Disk>, place: usize, cache_bytes: usize) -> Result<DiskVersions, StoreError> {
+    let file = VerifiedFile {
+        disk: Arc::clone(disk),
+        name: NAMES[place],
+    };
+    DiskVersions::open(Box::new(file), cache_bytes)
+}
+
+impl ReplicaState for DiskState {
+    fn evaluate(&mut self, batch: &Batch) -> Result<Evaluated, StoreError> {
+        let mut evaluated = self.executor.evaluate(batch)?;
+        evaluated.flushed = self.flushed().min(evaluated.upto);
+        Ok(evaluated)
+    }
+
+    fn read(&self, at: Hlc, query: &Query) -> Result<Answer, ReadError> {
+        self.executor.read(at, query)
+    }
+
+    fn status(&self, id: TransactionId) -> Result<Status, StoreError> {
+        self.executor.status(id)
+    }
+
+    fn piece(&mut self, request: &SnapshotRequest) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut failure = None;
+        let executor = &self.executor;
+        let flushed = || match executor.flushed_checkpoint() {
+            Ok(checkpoint) => Some(checkpoint),
+            Err(error) => {
+                failure = Some(error);
+                None
+            }
+        };
+        let piece = self
+            .source
+            .piece(request, SNAPSHOT_CHUNK_BYTES_MAX, flushed)
+            .transpose()?;
+        failure.map_or(Ok(piece), Err)
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Result<ChunkTaken, StoreError> {
+        let (disk, current, cache_bytes) = (&self.disk, self.current, self.cache_bytes);
+        self.intake.add(bytes, || {
+            clear_other(disk, current)?;
+            open_versions(disk, 1 - current, cache_bytes)
+        })
+    }
+
+    fn restore(&mut self, bound: Hlc) -> Result<(), StoreError> {
+        let checkpoint = self.intake.take(bound);
+        let mut executor = SerialExecutor::restore(self.executor.shared_registry(), checkpoint);
+        let flushed = executor.begin_flush().write();
+        executor.end_flush(flushed)?;
+        self.switch()?;
+        self.executor = executor;
+        self.source.forget();
+        clear_other(&self.disk, self.current)
+    }
+
+    fn discard(&mut self) {
+        self.intake.discard();
+    }
+
+    fn begin_flush(&mut self, bytes_min: u64) -> Option<Flush> {
+        let is_due = !self.is_flushing && self.executor.versions().unflushed_bytes() >= bytes_min;
+        is_due.then(|| {
+            self.is_flushing = true;
+            self.executor.begin_flush()
+        })
+    }
+
+    fn end_flush(&mut self, flushed: Flushed) -> Result<FlushReport, StoreError> {
+        self.is_flushing = false;
+        self.executor.end_flush(flushed)
+    }
+}

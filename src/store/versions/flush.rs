@@ -1,0 +1,336 @@
+//! One flush: a layer, and what belongs beside it, in one commit.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+
+use super::super::chain::Chain;
+use super::super::{StoreError, second_of};
+use super::collection::Walk;
+use super::database::Store;
+use super::layer::Layer;
+use super::merge::FRONT;
+use super::table::{
+    META, META_STATE, META_WALK, OUTCOMES, RowName, Settled, State, VERSIONS, VersionKey, key_of, outcome_name,
+    parse_content, parse_row_name, row_name, write_content,
+};
+use crate::codec;
+use crate::id::TransactionId;
+use crate::key::Key;
+use crate::limits::OUTCOME_WINDOW;
+use crate::time::{Hlc, Timestamp};
+
+/// Rows that the walk sees with each flush.
+const WALK_ROWS: usize = 4_096;
+
+/// Expired outcomes that a flush removes at most, beside twice as many as it writes.
+const EXPIRED_MAX: usize = 4_096;
+
+/// What a flush writes: the state at one evaluated bound.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    pub(super) layer: Layer,
+    pub(super) state: State,
+    /// New since the last flush.
+    pub(super) outcomes: Vec<Settled>,
+}
+
+/// A flush that was begun. It may be written on another thread.
+#[derive(Debug)]
+#[must_use = "what is to be flushed is not durable before it is written and the flush has ended"]
+pub struct Flush {
+    pub(super) store: Arc<Store>,
+    pub(super) frozen: Arc<Frozen>,
+    /// Keys to look after, ascending.
+    pub(super) due: Vec<Key>,
+    pub(super) walk: Walk,
+}
+
+/// A flush that was written, or could not be. Hand it to [`DiskVersions::end_flush`](super::DiskVersions::end_flush).
+#[derive(Debug)]
+#[must_use = "a flush has to be ended before the next one begins"]
+pub struct Flushed {
+    pub(super) result: Result<Written, StoreError>,
+    pub(super) due: Vec<Key>,
+}
+
+/// What came of a flush.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) report: FlushReport,
+    /// Keys of which something will be covered, and the second after which it is.
+    pub(super) notes: Vec<(u64, Key)>,
+    pub(super) walk: Option<Walk>,
+}
+
+/// What a flush did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlushReport {
+    /// Versions that were written.
+    pub written: u64,
+    /// Versions that were not written, because no snapshot that may still be read can see them.
+    pub dropped: u64,
+    /// Versions that were removed from the disk, because no snapshot that may still be read can see them.
+    pub collected: u64,
+    /// Outcomes that were written.
+    pub outcomes: u64,
+    /// Outcomes that were removed from the disk, because they are expired.
+    pub expired: u64,
+}
+
+impl Flush {
+    /// Writes it in one commit: durable once this returns without an error.
+    ///
+    /// *Cost*: that of the commit; this is the slow part, and may run on another thread than the one that evaluates.
+    pub fn write(self) -> Flushed {
+        let Self {
+            store,
+            frozen,
+            due,
+            walk,
+        } = self;
+        let result = store.commit(frozen.state.flushes, |transaction| {
+            let mut writer = Writer {
+                store: &store,
+                transaction,
+                oldest: frozen.state.oldest,
+                written: Written::default(),
+                content: Vec::new(),
+                name: RowName::default(),
+            };
+            writer.write_versions(&frozen.layer, &due, walk)?;
+            writer.write_outcomes(&frozen)?;
+            writer.write_meta(&frozen.state)?;
+            Ok(writer.written)
+        });
+        Flushed { result, due }
+    }
+}
+
+type VersionTable<'a> = Table<'a, VersionKey, &'static [u8]>;
+
+/// The state of one commit that is being made.
+struct Writer<'a> {
+    store: &'a Store,
+    transaction: &'a WriteTransaction,
+    oldest: Hlc,
+    written: Written,
+    /// Of the row that is being written.
+    content: Vec<u8>,
+    name: RowName,
+}
+
+/// What is on disk of one key when a flush comes by.
+#[derive(Debug, Default)]
+struct Below {
+    /// Rows that are covered at the oldest snapshot.
+    covered: Vec<Timestamp>,
+    /// The newest row at or below the oldest snapshot, and whether it is a deletion.
+    base: Option<(Timestamp, bool)>,
+    /// Whether there is a row above the oldest snapshot.
+    has_more: bool,
+}
+
+impl Writer<'_> {
+    fn write_versions(&mut self, layer: &Layer, due: &[Key], walk: Walk) -> Result<(), StoreError> {
+        let place = self.store.place("versions", "write");
+        let mut table = self
+            .transaction
+            .open_table(VERSIONS)
+            .map_err(|error| place.table(error))?;
+        let mut due = due.iter().peekable();
+        for (key, chain) in layer.chains_from(Bound::Unbounded) {
+            while let Some(due) = due.next_if(|due| due.as_bytes() < key) {
+                self.collect(&mut table, due.as_bytes())?;
+            }
+            // Writing a key looks after it as well.
+            due.next_if(|due| due.as_bytes() == key);
+            self.write_chain(&mut table, key, chain)?;
+        }
+        for due in due {
+            self.collect(&mut table, due.as_bytes())?;
+        }
+        let kept = self.written.report.written;
+        self.written.report.dropped = layer.versions() - kept;
+        let walk = self.walk(&mut table, walk)?;
+        self.written.walk = Some(walk);
+        Ok(())
+    }
+
+    /// Writes what is kept of the versions of `key`, and removes what is covered below them.
+    fn write_chain(&mut self, table: &mut VersionTable<'_>, key: &[u8], chain: &Chain) -> Result<(), StoreError> {
+        let mut kept = chain.kept(self.oldest).peekable();
+        let (first, value) = *kept
+            .peek()
+            .expect("a chain has a version, and the newest is always kept");
+        let mut below = self.below(table, key)?;
+        let is_covering = first.hlc <= self.oldest;
+        if is_covering {
+            // All that is on disk lies below it.
+            below.covered.extend(below.base.take().map(|(at, _)| at));
+            assert!(
+                !below.has_more,
+                "rows lie above a version that is not above the oldest snapshot"
+            );
+            if value.is_none() {
+                // Nobody looks behind the deletion, and behind it there is nothing.
+                kept.next();
+            }
+        }
+        let rows_left = self.remove(table, key, &below)?;
+        let (mut rows, mut is_noted, mut last) = (usize::from(rows_left), false, None);
+        for (at, value) in kept {
+            write_content(value.as_ref(), &mut self.content);
+            let name = self.name.of(key, *at);
+            table
+                .insert(name, self.content.as_slice())
+                .map_err(|error| self.store.place("versions", "write").storage(&key_of(key), error))?;
+            self.written.report.written += 1;
+            rows += 1;
+            is_noted |= rows > 1 || value.is_none();
+            last = Some(*at);
+        }
+        if let Some(last) = last.filter(|_| is_noted) {
+            self.written.notes.push((second_of(last.hlc), key_of(key)));
+        }
+        Ok(())
+    }
+
+    /// Removes what is covered of a key that is not written now.
+    fn collect(&mut self, table: &mut VersionTable<'_>, key: &[u8]) -> Result<(), StoreError> {
+        let below = self.below(table, key)?;
+        self.remove(table, key, &below)?;
+        Ok(())
+    }
+
+    /// What is on disk of `key`, as far as the first row above the oldest snapshot.
+    fn below(&self, table: &VersionTable<'_>, key: &[u8]) -> Result<Below, StoreError> {
+        let place = self.store.place("versions", "read");
+        let [first, last] = [FRONT, Timestamp::last_at(Hlc::MAX)].map(|at| row_name(key, at));
+        let rows = table.range::<&[u8]>(first.as_slice()..=last.as_slice());
+        let mut below = Below::default();
+        for row in rows.map_err(|error| place.storage(&key_of(key), error))? {
+            let (name, content) = row.map_err(|error| place.storage(&key_of(key), error))?;
+            let (_, at) = parse_row_name(name.value()).map_err(|reason| place.damaged(&key_of(key), reason))?;
+            if at.hlc > self.oldest {
+                below.has_more = true;
+                break;
+            }
+            let content = parse_content(content.value()).map_err(|reason| place.damaged(&key_of(key), reason))?;
+            let base = below.base.replace((at, content.is_none()));
+            below.covered.extend(base.map(|(at, _)| at));
+        }
+        Ok(below)
+    }
+
+    /// Removes what is covered. *Gives* whether a row of the key is left.
+    fn remove(&mut self, table: &mut VersionTable<'_>, key: &[u8], below: &Below) -> Result<bool, StoreError> {
+        let void = below.base.filter(|(_, is_deletion)| *is_deletion);
+        for at in below.covered.iter().copied().chain(void.map(|(at, _)| at)) {
+            table
+                .remove(self.name.of(key, at))
+                .map_err(|error| self.store.place("versions", "write").storage(&key_of(key), error))?;
+            self.written.report.collected += 1;
+        }
+        Ok(below.has_more || (below.base.is_some() && void.is_none()))
+    }
+
+    /// Looks after the keys of the next piece of the walk, and notes those that must be looked after later.
+    fn walk(&mut self, table: &mut VersionTable<'_>, walk: Walk) -> Result<Walk, StoreError> {
+        let Walk::Under { next, .. } = &walk else {
+            return Ok(walk);
+        };
+        let place = self.store.place("versions", "read");
+        let start = row_name(next.as_ref().map_or(&[], Key::as_bytes), FRONT);
+        let mut found: Vec<(Key, Timestamp)> = Vec::new();
+        let mut unseen = None;
+        let mut current: Option<(Key, usize, Timestamp)> = None;
+        let rows = table.range::<&[u8]>(start.as_slice()..);
+        for (number, row) in rows.map_err(|error| place.storage(&"any", error))?.enumerate() {
+            let (name, content) = row.map_err(|error| place.storage(&"any", error))?;
+            let (key, at) =
+                parse_row_name(name.value()).map_err(|reason| place.damaged(&key_of(name.value()), reason))?;
+            let content = parse_content(content.value()).map_err(|reason| place.damaged(&key_of(key), reason))?;
+            let is_deletion = usize::from(content.is_none());
+            match &mut current {
+                Some((seen, weight, last)) if seen.as_bytes() == key => {
+                    *weight += 1 + is_deletion;
+                    *last = at;
+                }
+                _ => {
+                    found.extend(
+                        current
+                            .take()
+                            .and_then(|(key, weight, last)| (weight > 1).then_some((key, last))),
+                    );
+                    if number >= WALK_ROWS {
+                        unseen = Some(key_of(key));
+                        break;
+                    }
+                    current = Some((key_of(key), 1 + is_deletion, at));
+                }
+            }
+        }
+        found.extend(current.and_then(|(key, weight, last)| (weight > 1).then_some((key, last))));
+        for (key, last) in found {
+            let below = self.below(table, key.as_bytes())?;
+            if self.remove(table, key.as_bytes(), &below)? && below.has_more {
+                self.written.notes.push((second_of(last.hlc), key));
+            }
+        }
+        Ok(walk.passed(unseen))
+    }
+
+    fn write_outcomes(&mut self, frozen: &Frozen) -> Result<(), StoreError> {
+        let place = self.store.place("outcomes", "write");
+        let mut table = self
+            .transaction
+            .open_table(OUTCOMES)
+            .map_err(|error| place.table(error))?;
+        for settled in &frozen.outcomes {
+            settled.write_content(&mut self.content);
+            table
+                .insert(&outcome_name(settled.id), self.content.as_slice())
+                .map_err(|error| place.storage(&settled.id, error))?;
+        }
+        self.written.report.outcomes = frozen.outcomes.len() as u64;
+        let evaluated_ms = frozen.state.evaluated.unix_millis();
+        let end_ms = evaluated_ms.saturating_sub(OUTCOME_WINDOW.as_millis() as u64);
+        // The first id that is not expired: an id begins with its 48 bits of milliseconds.
+        let end = outcome_name(TransactionId::from_u128(u128::from(end_ms) << 80));
+        let before = table.len().map_err(|error| place.storage(&"any", error))?;
+        let expired = table.extract_from_if::<&[u8; 16], _>(..&end, |_, _| true);
+        let mut expired = expired.map_err(|error| place.storage(&"any", error))?;
+        for _ in 0..EXPIRED_MAX + 2 * frozen.outcomes.len() {
+            match expired.next() {
+                Some(row) => row.map_err(|error| place.storage(&"any", error))?,
+                None => break,
+            };
+        }
+        drop(expired);
+        let after = table.len().map_err(|error| place.storage(&"any", error))?;
+        self.written.report.expired = before - after;
+        Ok(())
+    }
+
+    fn write_meta(&mut self, state: &State) -> Result<(), StoreError> {
+        let place = self.store.place("meta", "write");
+        let mut table = self.transaction.open_table(META).map_err(|error| place.table(error))?;
+        self.content.clear();
+        codec::encode_plain(state, &mut self.content);
+        table
+            .insert(META_STATE, self.content.as_slice())
+            .map_err(|error| place.storage(&META_STATE, error))?;
+        match &self.written.walk {
+            Some(Walk::Under { next: Some(next), .. }) => table
+                .insert(META_WALK, next.as_bytes())
+                .map_err(|error| place.storage(&META_WALK, error))?,
+            Some(Walk::Under { next: None, .. }) => table
+                .remove(META_WALK)
+                .map_err(|error| place.storage(&META_WALK, error))?,
+            Some(Walk::Over) | None => None,
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! Versions in memory that lie on top of those on disk.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Bound;
+
+use super::super::chain::{Chain, StoredKey, Version};
+use crate::key::{Key, KeyRange, Value};
+use crate::thunk::Direction;
+use crate::time::{Hlc, Timestamp};
+
+/// What a snapshot sees of a layer, key by key.
+pub(super) type SeenLayer<'a> = Box<dyn Iterator<Item = (&'a [u8], &'a Version)> + 'a>;
+
+/// What was written since the last flush began, or what a flush is writing. A deletion in it hides what lies below.
+#[derive(Debug, Default)]
+pub(super) struct Layer {
+    chains: BTreeMap<StoredKey, Chain>,
+    /// Bytes of keys and values that were put here.
+    bytes: u64,
+    /// How many versions were put here.
+    versions: u64,
+    /// No version here lies above.
+    highest: Option<Timestamp>,
+}
+
+impl Layer {
+    /// The newest version of `key` at or below `at`, which may be a deletion. None: what lies below is seen.
+    pub(super) fn reached(&self, key: &Key, at: Timestamp) -> Option<&Version> {
+        self.chains.get(key.as_bytes())?.reached(at)
+    }
+
+    /// The newest version of `key`.
+    pub(super) fn newest(&self, key: &Key) -> Option<&Version> {
+        self.chains.get(key.as_bytes()).map(Chain::newest)
+    }
+
+    /// The keys of `range` with what a snapshot at `at` sees of each, but for those of which it sees what lies below.
+    pub(super) fn scan(&self, range: &KeyRange, at: Timestamp, direction: Direction) -> SeenLayer<'_> {
+        let start = Bound::Included(range.start().as_bytes());
+        let end = match range.end() {
+            Some(end) => Bound::Excluded(end.as_bytes()),
+            None => Bound::Unbounded,
+        };
+        let chains = (!range.is_empty()).then(|| self.chains.range::<[u8], _>((start, end)));
+        let chains = chains.into_iter().flatten();
+        let seen = chains.filter_map(move |(key, chain)| Some((key.as_bytes(), chain.reached(at)?)));
+        match direction {
+            Direction::Forward => Box::new(seen),
+            Direction::Backward => Box::new(seen.rev()),
+        }
+    }
+
+    /// The keys from `start` on, each with its versions, ascending.
+    pub(super) fn chains_from(&self, start: Bound<&[u8]>) -> impl Iterator<Item = (&[u8], &Chain)> {
+        self.chains
+            .range::<[u8], _>((start, Bound::Unbounded))
+            .map(|(key, chain)| (key.as_bytes(), chain))
+    }
+
+    /// Adds a version. *Given* that it is above all others of its key, and the lowest snapshot that anyone may read.
+    pub(super) fn put(&mut self, key: &Key, version: Version, oldest: Hlc) {
+        self.versions += 1;
+        self.bytes += (key.as_bytes().len() + version.1.as_ref().map_or(0, |value| value.as_bytes().len())) as u64;
+        self.highest = self.highest.max(Some(version.0));
+        match self.chains.entry(StoredKey::new(key)) {
+            Entry::Vacant(place) => {
+                place.insert(Chain::new(version));
+            }
+            Entry::Occupied(mut chain) => chain.get_mut().push(version, oldest),
+        }
+    }
+
+    /// Adds what is newer.
+    pub(super) fn absorb(&mut self, newer: Self, oldest: Hlc) {
+        self.bytes += newer.bytes;
+        self.versions += newer.versions;
+        self.highest = self.highest.max(newer.highest);
+        for (key, chain) in newer.chains {
+            match self.chains.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(chain);
+                }
+                Entry::Occupied(mut older) => {
+                    for version in chain.into_versions() {
+                        older.get_mut().push(version, oldest);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn highest(&self) -> Option<Timestamp> {
+        self.highest
+    }
+
+    /// Bytes of keys and values that were put here.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many versions were put here, whether they are still kept or not.
+    pub(super) fn versions(&self) -> u64 {
+        self.versions
+    }
+
+    /// Of how many keys there are versions.
+    pub(super) fn keys(&self) -> usize {
+        self.chains.len()
+    }
+}
+
+/// What a version gives a reader; none if it is a deletion.
+pub(super) fn seen((at, value): &Version) -> Option<(Timestamp, Value)> {
+    Some((*at, value.clone()?))
+}

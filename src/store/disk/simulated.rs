@@ -113,7 +113,11 @@ impl SimulatedDisk {
 
     /// Stops the machine in the middle of operation number `operation`, counted from 1: it gives an error, and all handles are deaf until
     /// the [crash](SimulatedDisk::crash), which draws what became of it.
+    ///
+    /// *Panics* when that operation is past.
     pub fn crash_at(&self, operation: u64) {
+        let past = self.operations();
+        assert!(operation > past, "operation {operation} is past: there were {past}");
         self.handle.medium().stop_at = Some(operation);
     }
 
@@ -138,7 +142,12 @@ impl SimulatedDisk {
     }
 
     /// Has operation number `operation` meet this fault, if it can. Reads are no operations: see [`SimulatedDisk::inject`].
+    ///
+    /// *Panics* when that operation is past, or the fault is one of reads.
     pub fn inject_at(&self, operation: u64, fault: Fault) {
+        let past = self.operations();
+        assert!(operation > past, "operation {operation} is past: there were {past}");
+        assert!(fault != Fault::ReadError, "a read has no number");
         self.handle.medium().planned_faults.insert(operation, fault);
     }
 

@@ -26,7 +26,8 @@
 //! **Creation.** Until redb has written its magic number a file is as good as empty, and is begun again.
 //!
 //! *Cost*: four syncs of the medium for one of redb, and two where only the header was written: six for a commit in two phases. 8 bytes of
-//! memory for each block, read when the file is opened. Tests: `tests/store/verified.rs`.
+//! memory for each block, read when the file is opened. Tests: `tests/store/blocks.rs`,
+//! and with redb over it `tests/store/verified.rs`.
 
 mod sidecar;
 mod sums;
@@ -145,10 +146,7 @@ impl State {
             return Err(damaged("the header", "neither place of it beside the sums holds one"));
         };
         if last.header.is_begun() && (len == 0 || !len.is_multiple_of(BLOCK_BYTES)) {
-            return Err(damaged(
-                "the end",
-                &format!("it has {len} bytes, and never had so many"),
-            ));
+            return Err(damaged("the end", &format!("it has {len} bytes, which it never had")));
         }
         if !copy.is_mixed_of(&last.header, &slots.before.unwrap_or_default()) {
             let reason = "block 0 is neither the last header nor the one before: one of them was lost or changed";

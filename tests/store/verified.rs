@@ -375,8 +375,13 @@ fn errors_of_the_medium_stop_all_writing_and_lose_nothing_acknowledged() {
             let is_right = |found: &Contents| *found == contents(done) || *found == contents(done + 1);
             // The machine stops too; or only the process, and the next finds in the cache what is not durable.
             let stopped = read_from(&disk.fork().crash(Crash::Random(operation)));
+            let found_in_cache = disk.fork();
+            VerifiedBackend::open(&found_in_cache, NAME).expect("nothing durable is damaged");
+            let stopped_later = read_from(&found_in_cache.crash(Crash::LoseAll));
             let restarted = read_from(&disk).expect("nothing durable is damaged");
-            assert!(stopped.is_ok_and(|found| is_right(&found)), "{fault:?} {operation}");
+            for found in [stopped, stopped_later] {
+                assert!(found.is_ok_and(|found| is_right(&found)), "{fault:?} {operation}");
+            }
             assert!(is_right(&restarted), "{fault:?} {operation}");
             let later = read_from(&disk.crash(Crash::LoseAll)).expect("nothing durable is damaged");
             assert!(later == restarted, "{fault:?} {operation}: what was read is lost");

@@ -26,7 +26,7 @@ type OnDisk = SerialExecutor<DiskVersions>;
 const CACHE_BYTES: usize = 1 << 20;
 
 fn versions(medium: &Memory) -> DiskVersions {
-    DiskVersions::open(Box::new(medium.clone()), CACHE_BYTES).expect("the medium does not fail")
+    DiskVersions::over(Box::new(medium.clone()), CACHE_BYTES).expect("the medium does not fail")
 }
 
 fn open(medium: &Memory) -> OnDisk {

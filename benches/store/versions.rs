@@ -153,7 +153,7 @@ pub(crate) fn run() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
     let limit = Limit::new(&folder.join("limit.redb"));
     let medium = Plain(folder.join("versions.redb"));
-    let mut versions = DiskVersions::open(Box::new(medium), CACHE_BYTES).expect("an empty folder");
+    let mut versions = DiskVersions::over(Box::new(medium), CACHE_BYTES).expect("an empty folder");
     let mut ratios = Vec::new();
 
     let before = resident_bytes();
@@ -285,7 +285,8 @@ fn reads_from_disk(versions: &DiskVersions, limit: &Limit, picks: &[Key]) -> Vec
         };
         names.iter().filter(get).count()
     };
-    (read(), plain());
+    read();
+    plain();
     let (found, took) = timed(read);
     let (plainly, limit_took) = timed(plain);
     assert_eq!((found, plainly), (picks.len(), picks.len()));
@@ -329,7 +330,8 @@ fn reads_from_disk(versions: &DiskVersions, limit: &Limit, picks: &[Key]) -> Vec
                 }
                 entries
             };
-            (ours(), plain());
+            ours();
+            plain();
             let (found, took) = timed(ours);
             let (plainly, limit_took) = timed(plain);
             let name = format!("{name}-{}", format!("{direction:?}").to_lowercase());

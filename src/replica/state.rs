@@ -1,21 +1,18 @@
 //! What a replica has evaluated, in memory or on disk, behind one trait: what a driver's executor thread works on.
 //!
 //! On disk the versions lie in one of two databases; a snapshot of another replica is taken into the other one, which takes its place
-//! when it is whole and durable. Tests: `tests/storage.rs`.
+//! when it is whole and durable. Tests: `tests/embedded.rs`.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
-
-use redb::StorageBackend;
 
 use crate::executor::{Answer, ReadError, SerialExecutor, SnapshotIntake, SnapshotSource, Status};
 use crate::id::TransactionId;
 use crate::limits::SNAPSHOT_CHUNK_BYTES_MAX;
 use crate::protocol::message::SnapshotRequest;
 use crate::protocol::{Batch, ChunkTaken, Evaluated, Query};
-use crate::store::disk::{Disk, VerifiedBackend};
-use crate::store::versions::{DiskVersions, Flush, FlushReport, Flushed, FlushedVersions, Medium};
+use crate::store::disk::Disk;
+use crate::store::versions::{DiskVersions, Flush, FlushReport, Flushed, FlushedVersions};
 use crate::store::{MemoryVersions, StoreError, Versions};
 use crate::thunk::Registry;
 use crate::time::Hlc;
@@ -134,24 +131,6 @@ pub struct DiskState {
     is_flushing: bool,
 }
 
-/// A file of a disk, verified block by block.
-#[derive(Debug)]
-struct VerifiedFile {
-    disk: Arc<dyn Disk>,
-    name: &'static str,
-}
-
-impl Medium for VerifiedFile {
-    fn file(&self) -> String {
-        format!("{}/{}", self.disk.path(), self.name)
-    }
-
-    fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
-        let backend = VerifiedBackend::open(&*self.disk, self.name);
-        Ok(Box::new(backend.map_err(io::Error::other)?))
-    }
-}
-
 impl DiskState {
     /// The replica on `disk`, as the last flush left it; one that has evaluated nothing if there is none.
     ///
@@ -208,11 +187,7 @@ fn clear_other(disk: &Arc<dyn Disk>, current: usize) -> Result<(), StoreError> {
 }
 
 fn open_versions(disk: &Arc<dyn Disk>, place: usize, cache_bytes: usize) -> Result<DiskVersions, StoreError> {
-    let file = VerifiedFile {
-        disk: Arc::clone(disk),
-        name: NAMES[place],
-    };
-    DiskVersions::open(Box::new(file), cache_bytes)
+    DiskVersions::open(Arc::clone(disk), NAMES[place], cache_bytes)
 }
 
 impl ReplicaState for DiskState {

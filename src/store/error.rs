@@ -71,7 +71,8 @@ impl StoreError {
     }
 
     /// What a medium says of a file.
-    pub(crate) fn of_file(file: String, action: &'static str, error: io::Error) -> Self {
+    pub(crate) fn of_file(file: impl Into<String>, action: &'static str, error: io::Error) -> Self {
+        let file = file.into();
         match error.kind() {
             io::ErrorKind::StorageFull => Self::Full { file },
             _ => Self::Medium {

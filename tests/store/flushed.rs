@@ -15,7 +15,7 @@ use crate::medium::Memory;
 const CACHE_BYTES: usize = 1 << 20;
 
 pub(crate) fn open(medium: &Memory) -> DiskVersions {
-    DiskVersions::open(Box::new(medium.clone()), CACHE_BYTES).expect("the medium does not fail")
+    DiskVersions::over(Box::new(medium.clone()), CACHE_BYTES).expect("the medium does not fail")
 }
 
 pub(crate) fn flush(versions: &mut DiskVersions) -> Result<FlushReport, StoreError> {

@@ -1,6 +1,7 @@
 //! What every store must do. Each suite is a set of functions over the trait, so that all implementations are put through the same.
 
 mod blocks;
+mod crashes;
 mod disk;
 mod flushed;
 mod folder;

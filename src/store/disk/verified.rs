@@ -92,7 +92,7 @@ impl VerifiedBackend {
         let sums_name = format!("{name}.sums");
         let failed = |action| {
             let path = &path;
-            move |error| medium_error(path, action, error)
+            move |error| StoreError::of_file(path, action, error)
         };
         let data = disk.open(name).map_err(failed("open the file"))?;
         let sums = disk.open(&sums_name).map_err(failed("open the sums"))?;
@@ -122,7 +122,7 @@ impl VerifiedBackend {
 impl State {
     /// What is there, put right after a crash; none where there is nothing yet.
     fn read(path: &str, data: &dyn File, sidecar: &Sidecar) -> Result<Option<Self>, StoreError> {
-        let failed = |action| move |error| medium_error(path, action, error);
+        let failed = |action| move |error| StoreError::of_file(path, action, error);
         let damaged = |place: &str, reason: &str| StoreError::Damaged {
             file: path.to_owned(),
             place: place.to_owned(),
@@ -177,7 +177,7 @@ impl State {
 
     /// An empty file.
     fn create(path: &str, data: &dyn File, sidecar: &Sidecar) -> Result<Self, StoreError> {
-        let failed = |action| move |error| medium_error(path, action, error);
+        let failed = |action| move |error| StoreError::of_file(path, action, error);
         data.set_len(0).map_err(failed("empty the file"))?;
         data.sync().map_err(failed("sync the file"))?;
         sidecar.create()?;
@@ -219,7 +219,7 @@ impl Shared {
         let told = io::Error::new(error.kind(), error.to_string());
         state
             .failure
-            .get_or_insert_with(|| medium_error(&self.path, action, error));
+            .get_or_insert_with(|| StoreError::of_file(&self.path, action, error));
         told
     }
 
@@ -386,18 +386,5 @@ impl StorageBackend for VerifiedBackend {
         let mut state = self.shared.change()?;
         let written = self.shared.write(&mut state, offset, data);
         written.map_err(|error| self.shared.fail(&mut state, "write the file", error))
-    }
-}
-
-/// What the medium said, as a store says it.
-fn medium_error(file: &str, action: &'static str, source: io::Error) -> StoreError {
-    let file = file.to_owned();
-    match source.kind() {
-        io::ErrorKind::StorageFull => StoreError::Full { file },
-        _ => StoreError::Medium {
-            file,
-            action,
-            source: Arc::new(source),
-        },
     }
 }

@@ -9,6 +9,7 @@ use redb::{
 };
 
 use super::super::StoreError;
+use super::super::disk::{Disk, VerifiedBackend};
 use super::fault::Place;
 use super::table::{FORMAT, META, META_FORMAT, META_STATE, META_WALK, OUTCOMES, State, VERSIONS, VersionKey};
 use crate::codec;
@@ -21,6 +22,24 @@ pub trait Medium: Send + Sync + Debug {
 
     /// The file. It is empty if there is none yet.
     fn open(&self) -> io::Result<Box<dyn StorageBackend>>;
+}
+
+/// A file of a disk, of which every block is verified.
+#[derive(Debug)]
+pub(super) struct VerifiedFile {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) name: String,
+}
+
+impl Medium for VerifiedFile {
+    fn file(&self) -> String {
+        format!("{}/{}", self.disk.path(), self.name)
+    }
+
+    fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
+        let backend = VerifiedBackend::open(&*self.disk, &self.name).map_err(io::Error::other)?;
+        Ok(Box::new(backend))
+    }
 }
 
 /// The database of one medium, and the first thing that went wrong with it.

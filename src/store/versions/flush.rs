@@ -116,7 +116,7 @@ type VersionTable<'a> = Table<'a, VersionKey, &'static [u8]>;
 /// How rows come into the table: a run of them with a cursor, which costs half as much, single ones by their names.
 enum Inserter<'a, 'b> {
     Table(&'a mut VersionTable<'b>),
-    Cursor(CursorMut<'a, VersionKey, &'static [u8]>),
+    Cursor(Box<CursorMut<'a, VersionKey, &'static [u8]>>),
 }
 
 impl Inserter<'_, '_> {
@@ -259,7 +259,7 @@ impl Writer<'_> {
         };
         let first = row_name(key, first_kept(chain, self.oldest));
         let cursor = table.lower_bound_mut(Bound::Included(first.as_slice()));
-        let mut inserter = Inserter::Cursor(cursor.map_err(|error| place.storage(&"any", error))?);
+        let mut inserter = Inserter::Cursor(Box::new(cursor.map_err(|error| place.storage(&"any", error))?));
         for (key, chain) in run {
             self.write_rows(key, chain, false, &mut inserter)?;
         }

@@ -17,6 +17,7 @@ mod table;
 
 use std::sync::Arc;
 
+use super::disk::Disk;
 use super::{History, OutcomeVisitor, StoreError, VersionVisitor, Versioned, Versions};
 use crate::id::TransactionId;
 use crate::key::{Key, KeyRange, Value};
@@ -26,7 +27,7 @@ use crate::transaction::Outcome;
 
 use collection::Collection;
 pub use database::{Extent, Medium};
-use database::{Reader, Store};
+use database::{Reader, Store, VerifiedFile};
 use flush::Frozen;
 pub use flush::{Flush, FlushReport, Flushed};
 use layer::{Layer, seen};
@@ -53,12 +54,20 @@ pub struct DiskVersions {
 }
 
 impl DiskVersions {
-    /// The versions on `medium`, as the last flush left them; empty if there is nothing on it. A database that is new is written at once.
+    /// The versions in the file `name` of `disk`, as the last flush left them; empty if there is no such file. Every block that is read is
+    /// verified.
     ///
     /// *Given* how many bytes of the database may be kept in memory for reads and commits.
     ///
-    /// *Errors*: the medium fails or is full, the database is damaged, in use, or of a later format. Nothing was changed.
-    pub fn open(medium: Box<dyn Medium>, cache_bytes: usize) -> Result<Self, StoreError> {
+    /// *Errors*: the medium fails or is full, the database is damaged, in use, or of a later format. Nothing was changed, but for a
+    /// database that may have been begun.
+    pub fn open(disk: Arc<dyn Disk>, name: &str, cache_bytes: usize) -> Result<Self, StoreError> {
+        let name = name.to_owned();
+        Self::over(Box::new(VerifiedFile { disk, name }), cache_bytes)
+    }
+
+    /// The versions on `medium`, see [`DiskVersions::open`]. Nothing is verified but what the medium verifies.
+    pub fn over(medium: Box<dyn Medium>, cache_bytes: usize) -> Result<Self, StoreError> {
         let (store, reader) = Store::open(medium, cache_bytes)?;
         Ok(Self {
             store,

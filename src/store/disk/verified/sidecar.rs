@@ -16,7 +16,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::sums::{Changes, SUM_BYTES, Sums};
-use super::{BLOCK_BYTES, BLOCK_LEN, medium_error};
+use super::{BLOCK_BYTES, BLOCK_LEN};
 use crate::store::StoreError;
 use crate::store::disk::{File, SECTOR_BYTES};
 
@@ -127,7 +127,7 @@ impl Sidecar {
     }
 
     fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> StoreError + '_ {
-        move |error| medium_error(&self.path, action, error)
+        move |error| StoreError::of_file(&self.path, action, error)
     }
 
     /// An empty one, with room for the headers, so that writing them never fails for want of it.
@@ -194,7 +194,7 @@ impl Sidecar {
     /// Makes durable again what may be in the cache alone.
     pub(super) fn renew_slot(&self, slot: &Slot) -> Result<(), StoreError> {
         let written = self.write_slot(slot);
-        written.map_err(|(action, error)| medium_error(&self.path, action, error))
+        written.map_err(|(action, error)| StoreError::of_file(&self.path, action, error))
     }
 
     /// Makes a header durable.

@@ -122,6 +122,11 @@ impl<L: Log<Entry = LogEntry>> ReplicaLog<L> {
     }
 
     /// The log itself.
+    pub fn log(&self) -> &L {
+        &self.log
+    }
+
+    /// The log itself.
     pub fn into_inner(self) -> L {
         self.log
     }

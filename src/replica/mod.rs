@@ -9,4 +9,4 @@ mod state;
 
 pub use identity::Identity;
 pub use log::ReplicaLog;
-pub use state::{DiskState, MemoryState, ReplicaState};
+pub use state::{DiskState, MemoryState, ReplicaState, StateOptions};

@@ -119,10 +119,29 @@ const NAMES: [&str; 2] = ["versions-a", "versions-b"];
 /// The file that is there if the second one is.
 const SECOND: &str = "versions-b.current";
 
+/// How a replica keeps its versions on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateOptions {
+    /// Bytes of the versions on disk that may be kept in memory.
+    pub cache_bytes: usize,
+    /// Bytes that a piece of a snapshot may have, if its largest entry has not more.
+    pub piece_bytes: usize,
+}
+
+impl Default for StateOptions {
+    /// 64 MiB in memory, the largest pieces.
+    fn default() -> Self {
+        Self {
+            cache_bytes: 64 << 20,
+            piece_bytes: SNAPSHOT_CHUNK_BYTES_MAX,
+        }
+    }
+}
+
 /// A replica whose versions are on disk.
 pub struct DiskState {
     disk: Arc<dyn Disk>,
-    cache_bytes: usize,
+    options: StateOptions,
     /// Which of the names counts.
     current: usize,
     executor: SerialExecutor<DiskVersions>,
@@ -134,22 +153,20 @@ pub struct DiskState {
 impl DiskState {
     /// The replica on `disk`, as the last flush left it; one that has evaluated nothing if there is none.
     ///
-    /// *Given* how many bytes of the versions on disk may be kept in memory.
-    ///
     /// *Errors*: see [`DiskVersions::open`].
-    pub fn open(disk: Arc<dyn Disk>, registry: Arc<Registry>, cache_bytes: usize) -> Result<Self, StoreError> {
+    pub fn open(disk: Arc<dyn Disk>, registry: Arc<Registry>, options: StateOptions) -> Result<Self, StoreError> {
         let names = disk
             .names()
             .map_err(|error| StoreError::of_medium(&*disk, "", "list", error))?;
         let current = usize::from(names.iter().any(|name| name == SECOND));
-        let versions = open_versions(&disk, current, cache_bytes)?;
+        let versions = open_versions(&disk, current, options.cache_bytes)?;
         Ok(Self {
             executor: SerialExecutor::open(registry, versions)?,
             source: SnapshotSource::default(),
             intake: SnapshotIntake::default(),
             is_flushing: false,
             current,
-            cache_bytes,
+            options,
             disk,
         })
     }
@@ -157,6 +174,27 @@ impl DiskState {
     /// Everything at or below is durable.
     pub fn flushed(&self) -> Hlc {
         self.executor.versions().flushed()
+    }
+
+    /// What evaluates.
+    pub fn executor(&self) -> &SerialExecutor<DiskVersions> {
+        &self.executor
+    }
+
+    /// Drops all versions on `disk`, which nobody has open: they are damaged. The log stays, and with it all that the node has acknowledged,
+    /// voted and promised; so it goes on as the member that it was, and a peer's snapshot brings back what it had evaluated.
+    ///
+    /// *Errors*: the medium fails; some may be gone.
+    pub fn discard_versions(disk: &dyn Disk) -> Result<(), StoreError> {
+        for place in [0, 1] {
+            remove_versions(disk, place)?;
+        }
+        let failed = |action| move |error| StoreError::of_medium(disk, SECOND, action, error);
+        if disk.names().map_err(failed("list"))?.iter().any(|name| name == SECOND) {
+            disk.remove(SECOND).map_err(failed("remove"))?;
+            disk.sync().map_err(failed("sync the folder of"))?;
+        }
+        Ok(())
     }
 
     /// From now on the other name counts.
@@ -174,12 +212,12 @@ impl DiskState {
     }
 }
 
-/// Removes what there is under the name that does not count.
-fn clear_other(disk: &Arc<dyn Disk>, current: usize) -> Result<(), StoreError> {
-    let other = NAMES[1 - current];
-    let failed = |action| move |error| StoreError::of_medium(&**disk, other, action, error);
+/// Removes the versions under one of the names, if there are any.
+fn remove_versions(disk: &dyn Disk, place: usize) -> Result<(), StoreError> {
+    let victim = NAMES[place];
+    let failed = |action| move |error| StoreError::of_medium(disk, victim, action, error);
     for name in disk.names().map_err(failed("list"))? {
-        if name == other || name == format!("{other}.sums") {
+        if name == victim || name == format!("{victim}.sums") {
             disk.remove(&name).map_err(failed("remove"))?;
         }
     }
@@ -217,15 +255,15 @@ impl ReplicaState for DiskState {
         };
         let piece = self
             .source
-            .piece(request, SNAPSHOT_CHUNK_BYTES_MAX, flushed)
+            .piece(request, self.options.piece_bytes, flushed)
             .transpose()?;
         failure.map_or(Ok(piece), Err)
     }
 
     fn add(&mut self, bytes: &[u8]) -> Result<ChunkTaken, StoreError> {
-        let (disk, current, cache_bytes) = (&self.disk, self.current, self.cache_bytes);
+        let (disk, current, cache_bytes) = (&self.disk, self.current, self.options.cache_bytes);
         self.intake.add(bytes, || {
-            clear_other(disk, current)?;
+            remove_versions(&**disk, 1 - current)?;
             open_versions(disk, 1 - current, cache_bytes)
         })
     }
@@ -238,7 +276,7 @@ impl ReplicaState for DiskState {
         self.switch()?;
         self.executor = executor;
         self.source.forget();
-        clear_other(&self.disk, self.current)
+        remove_versions(&*self.disk, 1 - self.current)
     }
 
     fn discard(&mut self) {

@@ -106,7 +106,11 @@ where
         let _ = done.send(Done::Persisted(mark));
     }
     match prune {
-        Some((floor, restated)) => log.prune(floor, restated),
+        // Without room nothing is dropped, and nothing is lost: what was restated stands in the log once more.
+        Some((floor, restated)) => log.prune(floor, restated).or_else(|error| match error.is_full() {
+            true => Ok(()),
+            false => Err(error),
+        }),
         None => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::builder::OpenError;
 use crate::id::{ClusterId, NodeId, StorageId};
 use crate::protocol::{LogEntry, Recovered};
-use crate::replica::{DiskState, Identity, ReplicaLog};
+use crate::replica::{DiskState, Identity, ReplicaLog, StateOptions};
 use crate::store::StoreError;
 use crate::store::disk::{Disk, FolderDisk};
 use crate::store::segments::{SegmentLog, SegmentOptions};
@@ -18,9 +18,6 @@ pub(crate) const RUN_BYTES: usize = 1 << 20;
 
 /// Bytes of one segment of a log: it is filled with zeros when it is made, so a small one opens a small database quickly.
 const SEGMENT_BYTES: u64 = 16 << 20;
-
-/// Bytes of versions on disk that are kept in memory.
-const CACHE_BYTES: usize = 64 << 20;
 
 /// Entries between two lines of progress.
 const PROGRESS_ENTRIES: u64 = 100_000;
@@ -87,7 +84,7 @@ fn open(disk: Arc<dyn Disk>, node: NodeId, cluster: ClusterId, registry: &Arc<Re
             expected: node.to_string(),
         });
     }
-    let state = DiskState::open(Arc::clone(&disk), Arc::clone(registry), CACHE_BYTES)?;
+    let state = DiskState::open(Arc::clone(&disk), Arc::clone(registry), StateOptions::default())?;
     let options = SegmentOptions {
         segment_bytes: SEGMENT_BYTES,
         ..SegmentOptions::default()

@@ -141,6 +141,17 @@ impl Disk {
         }
     }
 
+    /// What the running sync makes durable; absent when none runs.
+    pub fn syncing(&self) -> Option<SyncMark> {
+        self.syncing
+    }
+
+    /// How long it takes to write and sync so many bytes, in microseconds.
+    pub fn time_us(&self, bytes: usize) -> u64 {
+        let cost_ns = self.slowness.of(self.sync_ns + bytes_ns(bytes, self.kib_ns));
+        cost_ns.div_ceil(NS_PER_US)
+    }
+
     /// The running sync has ended, now.
     ///
     /// *Gives* the mark up to which all is durable, and the end of the next sync where something waits.
@@ -182,8 +193,7 @@ impl Disk {
         }
         self.syncs += 1;
         self.bytes += bytes as u64;
-        let cost_ns = self.slowness.of(self.sync_ns + bytes_ns(bytes, self.kib_ns));
-        Some(begin_us + cost_ns.div_ceil(NS_PER_US))
+        Some(begin_us + self.time_us(bytes))
     }
 }
 

@@ -5,15 +5,18 @@
 //! how fast the simulation was; nothing that happens in it depends on that.
 
 mod judge;
-mod watch;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use plimsoll::id::NodeId;
+use plimsoll::protocol::Query;
+use plimsoll::replica::{DiskState, ReplicaState};
+use plimsoll::store::History as _;
+
 use crate::bound::commit_ms;
+use crate::check::FinalCounters;
 use crate::client::{Doubts, Fleet, FleetSettings, Mix, Pace};
 use crate::clock::START_UNIX_MS;
 use crate::history::{History, Phase};
@@ -22,9 +25,8 @@ use crate::report::{Report, RunFacts};
 use crate::scenario::{Arrivals, CutConfig, Problem, Scenario};
 use crate::swarm;
 use crate::topology::Topology;
-use crate::workload;
+use crate::workload::{self, counter_of, counter_range};
 use crate::world::{Crash, NodeSummary, Progress, Run, TraceEntry, World};
-use watch::CounterWatch;
 
 /// A run that has come to its end.
 #[derive(Clone, Debug)]
@@ -71,9 +73,7 @@ pub fn run(
     })?;
     let fleet = Fleet::new(settings(scenario, &topology, Seed(seed)), workload);
     let registry = Arc::new(workload::registry());
-    let finals = Rc::new(RefCell::new(Vec::new()));
-    let replica = |place| CounterWatch::new(topology.id_of(place), Arc::clone(&registry), Rc::clone(&finals));
-    let world = World::new(scenario, Seed(seed), fleet, replica)?;
+    let world = World::new(scenario, Seed(seed), fleet, &registry)?;
 
     #[allow(
         clippy::disallowed_methods,
@@ -81,15 +81,18 @@ pub fn run(
     )]
     let begin = Instant::now();
     let mut virtual_us = 0;
-    let (outcome, fleet) = world.run(&mut |progress| {
+    let mut on_progress = |progress: Progress| {
         virtual_us = progress.time_us;
         on_progress(progress);
-    });
+    };
+    let mut finals = Vec::new();
+    let mut on_end = |node, state: &DiskState| finals.extend(counters(node, state));
+    let (outcome, fleet) = world.run(&mut on_progress, &mut on_end);
     let wall_seconds = begin.elapsed().as_secs_f64();
 
     let final_reads_unanswered = fleet.final_reads_unanswered();
     let recorder = fleet.into_recorder();
-    let verdicts = judge::judge(scenario, &outcome, &recorder, final_reads_unanswered, finals.take());
+    let verdicts = judge::judge(scenario, &outcome, &recorder, final_reads_unanswered, finals);
     let facts = RunFacts {
         scenario: name.to_owned(),
         seed,
@@ -111,6 +114,21 @@ pub fn run(
         history: recorder.history,
         last_events: outcome.last_events,
     })
+}
+
+/// What the counters of a replica hold.
+///
+/// *Gives* none where a counter is not in the form of one: then the agreement of replicas and the answers to clients are what is left to judge.
+fn counters(node: NodeId, state: &DiskState) -> Option<FinalCounters> {
+    let query = Query {
+        keys: Vec::new(),
+        ranges: vec![(counter_range(), usize::MAX)],
+    };
+    let answer = state.read(state.executor().versions().evaluated(), &query).ok()?;
+    let entries = answer.ranges.iter().flatten();
+    let values = entries.filter_map(|(key, versioned)| counter_of(key.as_bytes(), &versioned.value));
+    let values = values.collect::<Result<_, _>>().ok()?;
+    Some(FinalCounters { node, values })
 }
 
 /// Whether a node is a member at some time: clients ask no other.

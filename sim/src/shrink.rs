@@ -148,6 +148,7 @@ fn listed(faults: &FaultsConfig) -> usize {
     faults.cut.len()
         + faults.crash.len()
         + faults.lose_disk.len()
+        + faults.disk.len()
         + faults.pause.len()
         + faults.slow.len()
         + faults.clock_step.len()
@@ -164,6 +165,7 @@ fn leave_out(faults: &mut FaultsConfig, begin: usize, end: usize) {
     faults.cut.retain(|_| stays());
     faults.crash.retain(|_| stays());
     faults.lose_disk.retain(|_| stays());
+    faults.disk.retain(|_| stays());
     faults.pause.retain(|_| stays());
     faults.slow.retain(|_| stays());
     faults.clock_step.retain(|_| stays());

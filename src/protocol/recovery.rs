@@ -66,6 +66,11 @@ impl Recovered {
         self.ceiling
     }
 
+    /// Whether every record that the node ever held is in it: nothing was dropped in front, and nothing came as a snapshot.
+    pub fn is_whole(&self) -> bool {
+        self.covered.is_empty()
+    }
+
     /// The decrees that were installed, ascending.
     pub(crate) fn decrees(&self) -> impl Iterator<Item = &Decree> {
         self.decrees.values()

@@ -5,8 +5,10 @@
 
 mod identity;
 mod log;
+mod repair;
 mod state;
 
 pub use identity::Identity;
 pub use log::ReplicaLog;
+pub use repair::{Repair, repair};
 pub use state::{DiskState, MemoryState, ReplicaState, StateOptions};

@@ -46,8 +46,8 @@ pub trait ReplicaState: Send {
     /// [ended](ReplicaState::end_flush). *Given* how many bytes must have come together.
     fn begin_flush(&mut self, bytes_min: u64) -> Option<Flush>;
 
-    /// A flush was written, or could not be.
-    fn end_flush(&mut self, flushed: Flushed) -> Result<FlushReport, StoreError>;
+    /// A flush was written, or could not be. *Gives* what was written; none if a snapshot has taken the place of these versions meanwhile.
+    fn end_flush(&mut self, flushed: Flushed) -> Result<Option<FlushReport>, StoreError>;
 }
 
 /// A replica whose versions are in memory: nothing of it survives the process, and while that runs nothing is lost.
@@ -108,7 +108,7 @@ impl ReplicaState for MemoryState {
         None
     }
 
-    fn end_flush(&mut self, _: Flushed) -> Result<FlushReport, StoreError> {
+    fn end_flush(&mut self, _: Flushed) -> Result<Option<FlushReport>, StoreError> {
         unreachable!("none is begun")
     }
 }
@@ -148,6 +148,8 @@ pub struct DiskState {
     source: SnapshotSource<FlushedVersions>,
     intake: SnapshotIntake<DiskVersions>,
     is_flushing: bool,
+    /// Whether what is being flushed are versions whose place a snapshot has taken.
+    is_overtaken: bool,
 }
 
 impl DiskState {
@@ -155,20 +157,23 @@ impl DiskState {
     ///
     /// *Errors*: see [`DiskVersions::open`].
     pub fn open(disk: Arc<dyn Disk>, registry: Arc<Registry>, options: StateOptions) -> Result<Self, StoreError> {
-        let names = disk
-            .names()
-            .map_err(|error| StoreError::of_medium(&*disk, "", "list", error))?;
-        let current = usize::from(names.iter().any(|name| name == SECOND));
+        let current = current(&*disk)?;
         let versions = open_versions(&disk, current, options.cache_bytes)?;
         Ok(Self {
             executor: SerialExecutor::open(registry, versions)?,
             source: SnapshotSource::default(),
             intake: SnapshotIntake::default(),
             is_flushing: false,
+            is_overtaken: false,
             current,
             options,
             disk,
         })
+    }
+
+    /// The versions alone, as the last flush left them.
+    pub(super) fn open_versions(disk: &Arc<dyn Disk>, cache_bytes: usize) -> Result<DiskVersions, StoreError> {
+        open_versions(disk, current(&**disk)?, cache_bytes)
     }
 
     /// Everything at or below is durable.
@@ -181,11 +186,10 @@ impl DiskState {
         &self.executor
     }
 
-    /// Drops all versions on `disk`, which nobody has open: they are damaged. The log stays, and with it all that the node has acknowledged,
-    /// voted and promised; so it goes on as the member that it was, and a peer's snapshot brings back what it had evaluated.
+    /// Drops all versions on `disk`, which nobody has open.
     ///
     /// *Errors*: the medium fails; some may be gone.
-    pub fn discard_versions(disk: &dyn Disk) -> Result<(), StoreError> {
+    pub(super) fn discard_versions(disk: &dyn Disk) -> Result<(), StoreError> {
         for place in [0, 1] {
             remove_versions(disk, place)?;
         }
@@ -210,6 +214,13 @@ impl DiskState {
         self.current = 1 - self.current;
         Ok(())
     }
+}
+
+/// Which of the names counts.
+fn current(disk: &dyn Disk) -> Result<usize, StoreError> {
+    let names = disk.names();
+    let names = names.map_err(|error| StoreError::of_medium(disk, SECOND, "list", error))?;
+    Ok(usize::from(names.iter().any(|name| name == SECOND)))
 }
 
 /// Removes the versions under one of the names, if there are any.
@@ -274,6 +285,7 @@ impl ReplicaState for DiskState {
         let flushed = executor.begin_flush().write();
         executor.end_flush(flushed)?;
         self.switch()?;
+        self.is_overtaken = self.is_flushing;
         self.executor = executor;
         self.source.forget();
         remove_versions(&*self.disk, 1 - self.current)
@@ -291,8 +303,11 @@ impl ReplicaState for DiskState {
         })
     }
 
-    fn end_flush(&mut self, flushed: Flushed) -> Result<FlushReport, StoreError> {
+    fn end_flush(&mut self, flushed: Flushed) -> Result<Option<FlushReport>, StoreError> {
         self.is_flushing = false;
-        self.executor.end_flush(flushed)
+        match std::mem::take(&mut self.is_overtaken) {
+            true => Ok(None),
+            false => self.executor.end_flush(flushed).map(Some),
+        }
     }
 }

@@ -7,6 +7,7 @@ mod flushed;
 mod folder;
 mod log;
 mod medium;
+mod repair;
 mod segments;
 mod simulated;
 mod verified;

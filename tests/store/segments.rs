@@ -258,6 +258,31 @@ fn a_disk_that_fails_once_is_trusted_no_more() {
     }
 }
 
+/// The system may hold for clean what a failed sync has not written: a process that read it back would acknowledge what no medium holds.
+#[test]
+fn who_opens_the_log_after_a_failed_sync_finds_nothing_that_a_power_cut_takes_away() {
+    for seed in 0..50 {
+        let disk = SimulatedDisk::new(seed);
+        let mut log = open(&disk);
+        for number in 0..20 {
+            log.append(entry(number)).expect("sound");
+            log.sync().expect("sound");
+        }
+        log.append(entry(20)).expect("sound");
+        log.append(entry(21)).expect("sound");
+        disk.inject(Fault::SyncError);
+        log.sync().expect_err("planned");
+        // The process stops, and the machine does not.
+        let disk = disk.reopen();
+        let mut log = open(&disk);
+        let found = log.durable();
+        log.append(entry(found)).expect("sound");
+        log.sync().expect("sound");
+        let (_, entries) = contents(&open(&disk.crash(Crash::LoseAll)));
+        assert!((0..=found).map(entry).eq(entries), "seed {seed}");
+    }
+}
+
 #[test]
 fn what_is_dropped_gives_its_files_back_and_the_disk_stays_small() {
     let disk = SimulatedDisk::new(5);

@@ -226,7 +226,8 @@ fn errors_are_met_once_by_the_next_operation_of_their_kind_and_counted_then() {
     assert!(found.iter().all(|value| [1, 2].contains(value)), "{found:?}");
     file.write(0, &[3; 4 * SECTOR]).expect("only once");
     file.sync().expect_err("planned");
-    assert_eq!(sectors_of(&bytes_of(&disk, "a")), [3; 4], "the cache keeps it");
+    let found = sectors_of(&bytes_of(&disk, "a"));
+    assert!(found.iter().all(|value| [1, 2, 3].contains(value)), "{found:?}");
     file.sync().expect("only once");
     let counts = disk.faults();
     let names = [Fault::ReadError, Fault::WriteError, Fault::SyncError].map(Fault::name);
@@ -245,8 +246,11 @@ fn what_a_failed_sync_did_not_make_durable_no_later_sync_does() {
             file.write(0, &[2; 2 * SECTOR]).expect("the medium is sound");
             disk.inject_at(disk.operations() + 1, Fault::SyncError);
             file.sync().expect_err("planned");
+            let seen = sectors_of(&bytes_of(&disk, "a"));
             file.sync().expect("only once");
-            sectors_of(&bytes_of(&disk.crash(Crash::KeepAll), "a"))
+            let durable = sectors_of(&bytes_of(&disk.crash(Crash::KeepAll), "a"));
+            assert_eq!(seen, durable, "nothing is read back that is not durable");
+            durable
         })
         .collect();
     assert_eq!(found, [vec![1, 1], vec![1, 2], vec![2, 1], vec![2, 2]].into());

@@ -15,7 +15,8 @@ const NAMED_MAX: usize = 10;
 ///
 /// Beside those of [`Checks`]: `answers` (no client got an answer that was none), `nodes` (no node broke a rule before the
 /// world's eyes or found itself different from a majority), `durability` (what was answered lay on a majority's disks), `invariants` (no invariant of the
-/// protocol was broken before the eyes of an observer of all nodes), `settled` (everything was answered and all replicas came to one
+/// protocol was broken before the eyes of an observer of all nodes), `storage` (what a disk had said to be durable was there after a crash, and no store
+/// erred on a sound disk), `settled` (everything was answered and all replicas came to one
 /// bound), `final-reads` (they were answered) and `work` (there was something to judge).
 pub(super) fn judge(
     scenario: &Scenario,
@@ -41,6 +42,7 @@ pub(super) fn judge(
     verdicts.insert("nodes", nodes(run));
     verdicts.insert("durability", broken(run, Rule::Durability));
     verdicts.insert("invariants", broken(run, Rule::Invariant));
+    verdicts.insert("storage", broken(run, Rule::Storage));
     if !is_beyond {
         // Beyond what is promised a cluster may stand still: it must not be wrong.
         verdicts.insert("settled", settled(scenario, &run.ending));

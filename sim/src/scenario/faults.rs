@@ -30,6 +30,8 @@ pub struct FaultsConfig {
     pub crash: Vec<CrashConfig>,
     /// Disks that are replaced by empty ones.
     pub lose_disk: Vec<LoseDiskConfig>,
+    /// Disks that fail.
+    pub disk: Vec<DiskFaultConfig>,
     /// Nodes that stand still.
     pub pause: Vec<PauseConfig>,
     /// Nodes with something slow.
@@ -52,15 +54,11 @@ impl FaultsConfig {
             + self.cut.len()
             + self.crash.len()
             + self.lose_disk.len()
+            + self.disk.len()
             + self.pause.len()
             + self.slow.len()
             + self.clock_step.len()
             + self.change.len()
-    }
-
-    /// Whether some node may start again, or for the first time, in the middle of the run.
-    pub(crate) fn restarts(&self) -> bool {
-        self.crash.iter().any(|crash| crash.restart_after_s.is_some()) || !self.change.is_empty()
     }
 }
 
@@ -110,6 +108,35 @@ pub struct LoseDiskConfig {
     pub place: Place,
     /// When, in seconds since the start.
     pub at_s: f64,
+}
+
+/// What a disk can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskFault {
+    /// The next write fails, and is done in part: the node stops, and is started again a second later.
+    WriteError,
+    /// The next sync fails, and what it would have made durable never is, but for some of it: the node stops, and is started again a second later.
+    SyncError,
+    /// There is no room for more.
+    Full,
+    /// A bit of what is durable turns around. In the versions it is found when it is read: the node stops, drops them, and is filled by its peers.
+    /// In the log it is found at the next start: then the node counts as failed.
+    Rot,
+}
+
+/// The disks of nodes fail.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskFaultConfig {
+    /// Which nodes.
+    pub place: Place,
+    /// When, in seconds since the start.
+    pub at_s: f64,
+    /// What the disks do.
+    pub fault: DiskFault,
+    /// For how long a disk is full, in seconds; of a full one only.
+    pub for_s: Option<f64>,
 }
 
 /// Processes stand still for a while and then go on; what arrives meanwhile waits for them.

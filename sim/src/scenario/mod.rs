@@ -17,8 +17,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use faults::{
-    ChangeConfig, ClockStepConfig, CrashConfig, CutConfig, FaultsConfig, LoseDiskConfig, PauseConfig, Place, Planted,
-    SlowConfig, SlowPart,
+    ChangeConfig, ClockStepConfig, CrashConfig, CutConfig, DiskFault, DiskFaultConfig, FaultsConfig, LoseDiskConfig,
+    PauseConfig, Place, Planted, SlowConfig, SlowPart,
 };
 pub use problem::{Problem, ScenarioError};
 pub use swarm::{FaultClass, SwarmConfig, SwarmMode};

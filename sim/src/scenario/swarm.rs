@@ -68,6 +68,14 @@ pub enum FaultClass {
     SlowLink,
     /// A disk is slow.
     SlowDisk,
+    /// A write fails, and the node with it.
+    DiskWriteError,
+    /// A sync fails, and the node with it.
+    DiskSyncError,
+    /// A disk has no room for a while.
+    DiskFull,
+    /// A bit of a disk turns around.
+    DiskRot,
     /// A processor is slow.
     SlowCpu,
     /// Wall clocks are set forward and back.
@@ -82,7 +90,7 @@ pub enum FaultClass {
 
 impl FaultClass {
     /// Every class.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -97,6 +105,10 @@ impl FaultClass {
         Self::CutNonTransitive,
         Self::SlowLink,
         Self::SlowDisk,
+        Self::DiskWriteError,
+        Self::DiskSyncError,
+        Self::DiskFull,
+        Self::DiskRot,
         Self::SlowCpu,
         Self::ClockStep,
         Self::ClockBeyondLimit,
@@ -126,6 +138,10 @@ impl FaultClass {
             Self::CutNonTransitive => "cut-non-transitive",
             Self::SlowLink => "slow-link",
             Self::SlowDisk => "slow-disk",
+            Self::DiskWriteError => "disk-write-error",
+            Self::DiskSyncError => "disk-sync-error",
+            Self::DiskFull => "disk-full",
+            Self::DiskRot => "disk-rot",
             Self::SlowCpu => "slow-cpu",
             Self::ClockStep => "clock-step",
             Self::ClockBeyondLimit => "clock-beyond-limit",

@@ -2,7 +2,7 @@
 
 use plimsoll::limits::MEMBERS_MAX;
 
-use super::{Arrivals, CrashConfig, Distribution, Place, Problem, Scenario, WorkloadKind, WorldConfig};
+use super::{Arrivals, CrashConfig, DiskFault, Distribution, Place, Problem, Scenario, WorkloadKind, WorldConfig};
 use crate::delays::Delays;
 use crate::topology::Topology;
 
@@ -261,6 +261,18 @@ fn check_faults(scenario: &Scenario, problems: &mut Problems) {
         let key = format!("faults.lose_disk.{number}");
         places.check(format!("{key}.place"), &loss.place, problems);
         problems.seconds(format!("{key}.at_s"), loss.at_s);
+    }
+    for (number, disk) in faults.disk.iter().enumerate() {
+        let key = format!("faults.disk.{number}");
+        places.check(format!("{key}.place"), &disk.place, problems);
+        problems.seconds(format!("{key}.at_s"), disk.at_s);
+        let key = format!("{key}.for_s");
+        match (disk.fault, disk.for_s) {
+            (DiskFault::Full, Some(for_s)) => problems.seconds(key, for_s),
+            (DiskFault::Full, None) => problems.add(key, "missing: for how long the disk is full, in seconds"),
+            (_, Some(_)) => problems.add(key, "only a disk that is full has a duration"),
+            (_, None) => {}
+        }
     }
     for (number, pause) in faults.pause.iter().enumerate() {
         let key = format!("faults.pause.{number}");

@@ -1,14 +1,15 @@
 //! Whether the faults of a scenario stay within what a cluster is promised to survive.
 //!
 //! A node is *impaired* while it is down, for a while after it has started again, while it stands still, while one of its links is cut,
-//! while something of it is slow, and while its wall clock was set. The promise: at every moment no more than a minority of
+//! while something of it is slow, while its disk fails or is full, from the moment at which a bit of its disk turns around, and while its wall
+//! clock was set. The promise: at every moment no more than a minority of
 //! the members is impaired, or more are, but only by crashes after which all start again: then nothing is lost,
 //! and the cluster goes on once they are back. Chance loss, repetition, reordering and lateness befall all links up to stated rates. Everything is over
 //! before the load ends.
 //!
 //! It looks at scenarios only, and not at how they were drawn.
 
-use crate::scenario::{Place, Problem, Scenario};
+use crate::scenario::{DiskFault, Place, Problem, Scenario};
 use crate::topology::Topology;
 
 /// How long a node counts as impaired after it has started again, in seconds: it catches up, and an epoch begins.
@@ -16,6 +17,9 @@ const CATCHING_UP_S: f64 = 2.0;
 
 /// How long a crash that waits for a sync, a frame or a resignation may take to happen, in seconds.
 const TRIGGER_S: f64 = 2.0;
+
+/// How much later a node is started again that its disk has stopped, in seconds.
+const RESTART_S: f64 = 1.0;
 
 /// The highest chance of each whole-network fault.
 const CHANCE_MAX: f64 = 0.25;
@@ -166,6 +170,16 @@ impl Ledger {
         }
         for loss in &faults.lose_disk {
             add(&loss.place, loss.at_s, f64::INFINITY, false);
+        }
+        for disk in &faults.disk {
+            let until_s = match disk.fault {
+                // It stops with the next write or sync, or cannot write for a while, and is started again a second later.
+                DiskFault::WriteError | DiskFault::SyncError => disk.at_s + TRIGGER_S + RESTART_S + CATCHING_UP_S,
+                DiskFault::Full => disk.at_s + disk.for_s.unwrap_or_default() + RESTART_S + CATCHING_UP_S,
+                // It may be found at any time, and may be in the log.
+                DiskFault::Rot => f64::INFINITY,
+            };
+            add(&disk.place, disk.at_s, until_s, false);
         }
         for pause in &faults.pause {
             add(

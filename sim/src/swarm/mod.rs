@@ -10,8 +10,8 @@ use std::ops::Range;
 
 use crate::random::{Seed, Stream};
 use crate::scenario::{
-    Arrivals, ChangeConfig, ClockStepConfig, CrashConfig, CutConfig, FaultClass, PauseConfig, Place, Scenario,
-    SlowConfig, SlowPart, SwarmConfig, SwarmMode,
+    Arrivals, ChangeConfig, ClockStepConfig, CrashConfig, CutConfig, DiskFault, DiskFaultConfig, FaultClass,
+    PauseConfig, Place, Scenario, SlowConfig, SlowPart, SwarmConfig, SwarmMode,
 };
 use budget::Ledger;
 
@@ -193,6 +193,21 @@ impl Draw {
                 let both = class == FaultClass::CutNonTransitive;
                 Proposed::Cuts(vec![cut(self.pair(), both, from_s, until_s)])
             }
+            FaultClass::DiskWriteError | FaultClass::DiskSyncError | FaultClass::DiskFull | FaultClass::DiskRot => {
+                let (at_s, until_s) = self.window(4.0);
+                let (fault, for_s) = match class {
+                    FaultClass::DiskWriteError => (DiskFault::WriteError, None),
+                    FaultClass::DiskSyncError => (DiskFault::SyncError, None),
+                    FaultClass::DiskFull => (DiskFault::Full, Some(until_s - at_s)),
+                    _ => (DiskFault::Rot, None),
+                };
+                Proposed::Disk(DiskFaultConfig {
+                    place,
+                    at_s,
+                    fault,
+                    for_s,
+                })
+            }
             FaultClass::SlowLink => self.slow(place, SlowPart::Link, 2.0..30.0),
             FaultClass::SlowDisk => self.slow(place, SlowPart::Disk, 2.0..200.0),
             // Slower, and the frames of five seconds would take longer than the drain: what is booked is worked off at its price.
@@ -346,6 +361,7 @@ fn cut((from, to): (u32, u32), both: bool, from_s: f64, until_s: f64) -> CutConf
 /// What may be added.
 enum Proposed {
     Crash(CrashConfig),
+    Disk(DiskFaultConfig),
     Pause(PauseConfig),
     Cuts(Vec<CutConfig>),
     Slow(SlowConfig),
@@ -357,6 +373,7 @@ impl Proposed {
         let faults = &mut scenario.faults;
         match self {
             Self::Crash(crash) => faults.crash.push(crash),
+            Self::Disk(disk) => faults.disk.push(disk),
             Self::Pause(pause) => faults.pause.push(pause),
             Self::Cuts(cuts) => faults.cut.extend(cuts),
             Self::Slow(slow) => faults.slow.push(slow),

@@ -25,6 +25,8 @@ pub(super) enum Event {
     Fault { number: u32 },
     /// A node's executor has added a piece of a snapshot, or installed one.
     Snapshot { node: u16, incarnation: u32 },
+    /// A node's versions were written.
+    Flushed { node: u16, incarnation: u32 },
     /// Every node's watermark is looked at.
     Sample,
 }
@@ -52,11 +54,13 @@ pub enum EventKind {
     Sample,
     /// A node's executor added a piece of a snapshot, or installed one.
     Snapshot,
+    /// A node's versions were written.
+    Flushed,
 }
 
 impl EventKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Frame,
         Self::Wake,
         Self::Synced,
@@ -67,6 +71,7 @@ impl EventKind {
         Self::Fault,
         Self::Sample,
         Self::Snapshot,
+        Self::Flushed,
     ];
 }
 

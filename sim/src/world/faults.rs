@@ -6,7 +6,7 @@ use plimsoll::id::NodeId;
 use plimsoll::protocol::Change;
 
 use crate::cost::us;
-use crate::scenario::{Scenario, SlowPart};
+use crate::scenario::{DiskFault, Scenario, SlowPart};
 use crate::topology::Topology;
 
 /// Something that goes wrong at a moment.
@@ -22,6 +22,10 @@ pub(super) enum Fault {
     Restart { node: usize },
     /// A disk is replaced by an empty one.
     LoseDisk { node: usize },
+    /// Something goes wrong with a disk.
+    Disk { node: usize, fault: DiskFault },
+    /// A disk has room again.
+    Room { node: usize },
     /// A process stands still.
     Pause { node: usize, for_us: u64 },
     /// A disk or a processor takes so many times as long from now on.
@@ -85,6 +89,13 @@ pub(super) fn plan(scenario: &Scenario, topology: &Topology) -> Vec<(u64, Fault)
     for loss in &faults.lose_disk {
         let nodes = topology.nodes_at(&loss.place);
         plan.extend(nodes.into_iter().map(|node| (at(loss.at_s), Fault::LoseDisk { node })));
+    }
+    for disk in &faults.disk {
+        let fault = disk.fault;
+        for node in topology.nodes_at(&disk.place) {
+            plan.push((at(disk.at_s), Fault::Disk { node, fault }));
+            plan.extend(disk.for_s.map(|for_s| (at(disk.at_s + for_s), Fault::Room { node })));
+        }
     }
     for pause in &faults.pause {
         let for_us = at(pause.for_s);

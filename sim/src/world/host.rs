@@ -8,36 +8,35 @@ mod clients;
 mod faults;
 mod log;
 mod snapshots;
+mod stores;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
-use plimsoll::id::{NodeId, RequestId, StorageId};
+use plimsoll::id::{NodeId, RequestId};
 use plimsoll::protocol::config::{Membership, NodeConfig};
 use plimsoll::protocol::invariants::Violation;
 use plimsoll::protocol::node::{Counters, Node};
 use plimsoll::protocol::peers::Peers;
 use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Reply, SyncMark};
+use plimsoll::replica::{DiskState, ReplicaState};
 use plimsoll::time::Hlc;
 
-use log::{ids, weigh};
+use log::weigh;
 use snapshots::Snapshots;
+use stores::{PendingFlush, final_state};
 
 use super::event::{Event, content_of};
 use super::faults::Trigger;
 use super::outcome::{Breach, NodeSummary, Rule};
 use super::outside::{Outside, Packet};
-use super::replica::Replica;
+use super::storage::{Storage, Stores, Write};
 use crate::check::{EvaluatedTransaction, ReplicaTrace, WatermarkSample};
 use crate::clock::Clock;
 use crate::cost::{Cpu, Disk, bytes_ns};
 use crate::port::ResponseBody;
 
-/// How much timestamp time lies between two checkpoints.
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
-
 /// A machine with at most one running node.
-pub(super) struct Host<R> {
+pub(super) struct Host {
     place: usize,
     id: NodeId,
     clock: Clock,
@@ -46,22 +45,20 @@ pub(super) struct Host<R> {
     disk: Disk,
     /// How often a node was started here before. What was on its way for an earlier one is void.
     incarnation: u32,
-    running: Option<Running<R>>,
+    running: Option<Running>,
     config: NodeConfig,
     genesis: Membership,
-    storage: StorageId,
+    storage: Storage,
     /// Whom the node has met, as its disk holds it.
     peers: Peers,
-    /// Whether its first disk is gone: then it is no part of the cluster any more.
+    /// Whether its first disk is gone, or the log on it: then it is no part of the cluster any more.
     has_lost_disk: bool,
-    /// What the disk holds of the node's log.
-    log: Vec<LogEntry>,
-    /// What a crash has left of the replica, while no node runs.
-    left: Option<Left<R>>,
+    /// What its replica has evaluated, above what came to it as a snapshot. While no node runs, some of it may be lost.
+    evaluated: Vec<EvaluatedTransaction>,
+    /// What lies at or below came to the replica as a snapshot.
+    start: Hlc,
     /// The crash that waits for its moment, and how much later the node starts again.
     armed: Option<(Trigger, Option<u64>)>,
-    /// Whether the replica is made durable from time to time; else it cannot be lost.
-    flushes: bool,
     /// Until when the process stands still.
     paused_until_us: u64,
     /// What the nodes counted that have run here and do no more.
@@ -69,35 +66,27 @@ pub(super) struct Host<R> {
     breaches: Vec<Breach>,
 }
 
-/// What a crash has left of a replica.
-struct Left<R> {
-    replica: R,
-    /// The transactions that the replica holds durably, above what came to it as a snapshot.
-    evaluated: Vec<EvaluatedTransaction>,
-    start: Hlc,
-}
-
 /// A node in one run of its process.
-struct Running<R> {
+struct Running {
     node: Node,
-    replica: R,
+    stores: Stores,
     /// The moment of the one wake in the queue that counts; `u64::MAX` if none does.
     wake_us: u64,
     /// What the executor will have made of the batch that is out.
     batch: Option<Evaluated>,
     calls: BTreeMap<RequestId, Call>,
-    /// What was written under marks which have not come back.
-    unsynced: VecDeque<(SyncMark, Vec<LogEntry>)>,
+    /// What is to be written under marks which have not come back.
+    unsynced: VecDeque<(SyncMark, Write)>,
+    /// What was written to the log, and is not durable because there is no room.
+    stuck: Option<Vec<LogEntry>>,
+    /// Bytes written since the log was last looked at for what can be dropped.
+    unpruned_bytes: usize,
     requests: u64,
-    /// The mark after which the checkpoint that is being written is durable.
-    flushing: Option<SyncMark>,
+    flush: Option<PendingFlush>,
     /// The requests that are changes of the members.
     changes: BTreeSet<RequestId>,
-    evaluated: Vec<EvaluatedTransaction>,
     /// The watermark and the evaluated bound after the last step.
     bounds: (Hlc, Hlc),
-    /// What lies at or below came to the replica as a snapshot.
-    start: Hlc,
     snapshots: Snapshots,
     effects: Vec<Effect>,
 }
@@ -111,69 +100,44 @@ struct Call {
     is_answered: bool,
 }
 
-impl<R: Replica> Running<R> {
-    /// What a crash leaves.
-    fn left(self) -> Left<R> {
-        let replica = self.replica.crashed();
-        let mut evaluated = self.evaluated;
-        evaluated.retain(|transaction| transaction.timestamp.hlc <= replica.durable());
-        let start = self.start;
-        Left {
-            replica,
-            evaluated,
-            start,
-        }
-    }
-
-    fn new(node: Node, left: Left<R>) -> Self {
-        let Left {
-            replica,
-            evaluated,
-            start,
-        } = left;
+impl Running {
+    fn new(node: Node, stores: Stores) -> Self {
         Self {
             bounds: (node.watermark(), node.evaluated()),
             node,
-            replica,
+            stores,
             wake_us: u64::MAX,
             batch: None,
             calls: BTreeMap::new(),
             unsynced: VecDeque::new(),
+            stuck: None,
+            unpruned_bytes: 0,
             requests: 0,
-            flushing: None,
+            flush: None,
             changes: BTreeSet::new(),
-            evaluated,
-            start,
             snapshots: Snapshots::default(),
             effects: Vec::new(),
         }
     }
 }
 
-impl<R: Replica> Host<R> {
-    /// A machine on which a new node is started.
+impl Host {
+    /// A machine on which a new node is started, unless it is a spare one: that has an empty disk until it is to join.
     pub(super) fn new(
         place: usize,
         config: NodeConfig,
         genesis: Membership,
         clock: Clock,
         disk: Disk,
-        replica: R,
-        flushes: bool,
+        mut storage: Storage,
     ) -> Self {
-        let is_spare = !genesis.is_member(config.id);
-        let node = Node::new(config.clone(), genesis.clone(), Hlc::ZERO);
-        let empty = Left {
-            replica,
-            evaluated: Vec::new(),
-            start: Hlc::ZERO,
-        };
-        let running = Running::new(node, empty);
-        let (running, left) = match is_spare {
-            // An empty disk, until it is to join.
-            true => (None, Some(running.left())),
-            false => (Some(running), None),
-        };
+        let running = genesis.is_member(config.id).then(|| {
+            let node = Node::new(config.clone(), genesis.clone(), Hlc::ZERO);
+            let found = storage
+                .open()
+                .unwrap_or_else(|_| unreachable!("the disk is empty and sound"));
+            Running::new(node, found.stores)
+        });
         Self {
             place,
             id: config.id,
@@ -183,15 +147,14 @@ impl<R: Replica> Host<R> {
             disk,
             incarnation: 0,
             running,
-            storage: StorageId::new(u128::from(config.seed)),
+            storage,
             peers: Peers::default(),
             has_lost_disk: false,
             config,
             genesis,
-            log: Vec::new(),
-            left,
+            evaluated: Vec::new(),
+            start: Hlc::ZERO,
             armed: None,
-            flushes,
             paused_until_us: 0,
             counted: Counters::default(),
             breaches: Vec::new(),
@@ -286,21 +249,11 @@ impl<R: Replica> Host<R> {
         if self.trip(time_us, is_last, outside) {
             return 0;
         }
-        let (mark, next_us) = self.disk.on_synced(time_us);
-        if let Some(running) = &mut self.running {
-            while let Some((_, entries)) = running.unsynced.pop_front_if(|(unsynced, _)| *unsynced <= mark) {
-                if !self.has_lost_disk {
-                    for (epoch, id) in ids(&entries) {
-                        outside.durability.on_synced(self.place, epoch, id);
-                    }
-                    outside.watcher.on_durable(self.id, &entries);
-                }
-                self.log.extend(entries);
-            }
-            if running.flushing.take_if(|flushing| *flushing <= mark).is_some() {
-                running.replica.end_flush();
-            }
+        if !self.write_log(time_us, outside) {
+            return 0;
         }
+        let (mark, next_us) = self.disk.on_synced(time_us);
+        self.write_flush_behind(time_us, mark, outside);
         self.expect_sync(next_us, outside);
         self.step(time_us, 0, Input::Persisted(mark), outside);
         mark.0
@@ -357,6 +310,7 @@ impl<R: Replica> Host<R> {
         }
         if let Some(running) = &mut self.running {
             running.effects = effects;
+            running.prune_if_due();
         }
         if wake_us != u64::MAX {
             self.wake_at(wake_us.max(begin_us), outside);
@@ -381,7 +335,7 @@ impl<R: Replica> Host<R> {
                 if self.trip(now_us, is_last, outside) {
                     return;
                 }
-                let packet = outside.encode(self.id, self.storage, messages);
+                let packet = outside.encode(self.id, self.storage.id(), messages);
                 let cost_ns = outside.prices.frame + bytes_ns(packet.bytes.len(), outside.prices.kib);
                 let at_us = self.protocol.work(cost_ns);
                 outside.send(at_us, self.place, to, packet);
@@ -389,7 +343,8 @@ impl<R: Replica> Host<R> {
             Effect::Persist { mark, entries } => {
                 let (records, bytes) = weigh(&entries);
                 if let Some(running) = &mut self.running {
-                    running.unsynced.push_back((mark, entries));
+                    running.unpruned_bytes += bytes;
+                    running.unsynced.push_back((mark, Write::Entries(entries)));
                 }
                 let at_us = self.protocol.work(records * outside.prices.record);
                 let synced_us = self.disk.write(at_us, mark, bytes);
@@ -451,23 +406,23 @@ impl<R: Replica> Host<R> {
         if let Some(planted) = outside.planted {
             planted.reorder(self.place, &mut batch);
         }
-        let mut evaluated = running.replica.evaluate(&batch);
-        if self.flushes {
-            evaluated.flushed = running.replica.durable();
-            if running.flushing.is_none() && running.replica.evaluated() > evaluated.flushed.plus(FLUSH_EVERY) {
-                running.replica.begin_flush();
-                // The log entries of what is flushed become durable first.
-                running.flushing = Some(running.unsynced.back().map_or(SyncMark(0), |(mark, _)| *mark));
-            }
+        #[cfg_attr(not(test), expect(unused_mut, reason = "tests have replicas that err"))]
+        let mut evaluated = match running.stores.state.evaluate(&batch) {
+            Ok(evaluated) => evaluated,
+            Err(error) => return self.fail(at_us, &error, outside),
+        };
+        #[cfg(test)]
+        if let Some(distort) = &outside.distort {
+            distort(self.place, &mut evaluated);
         }
-        running
-            .evaluated
+        self.evaluated
             .extend(evaluated.settlements.iter().map(|settlement| EvaluatedTransaction {
                 timestamp: settlement.record,
                 id: settlement.id,
                 outcome_hash: content_of(&(settlement.effective, &settlement.outcome)),
             }));
         running.batch = Some(evaluated);
+        self.flush_if_due(at_us, outside);
         self.executor.begin(at_us);
         let done_us = self.executor.work(records * outside.prices.evaluation);
         let (node, incarnation) = (self.place as u16, self.incarnation);
@@ -523,7 +478,14 @@ impl<R: Replica> Host<R> {
     }
 
     /// What the machine did and what its replica holds.
-    pub(super) fn finish(self, time_us: u64, region: usize) -> (NodeSummary, Option<ReplicaTrace>, Vec<Breach>) {
+    ///
+    /// *Given* someone to look at the replica.
+    pub(super) fn finish(
+        self,
+        time_us: u64,
+        region: usize,
+        on_end: &mut dyn FnMut(NodeId, &DiskState),
+    ) -> (NodeSummary, Option<ReplicaTrace>, Vec<Breach>) {
         let mut counters = self.counted;
         counters += self
             .running
@@ -544,16 +506,19 @@ impl<R: Replica> Host<R> {
                 .and_then(|running| running.node.quarantine().cloned()),
             clock_offset_ns: self.clock.offset_ns_at(time_us),
         };
-        let replica = self.running.map(|running| ReplicaTrace {
-            node: self.id,
-            start: running.start,
-            // A batch that the executor has taken is in its versions, though the node is told of it only later.
-            end: running
-                .batch
-                .as_ref()
-                .map_or(running.node.evaluated(), |batch| batch.upto),
-            evaluated: running.evaluated,
-            state: running.replica.state(),
+        let replica = self.running.map(|running| {
+            on_end(self.id, &running.stores.state);
+            ReplicaTrace {
+                node: self.id,
+                start: self.start,
+                // A batch that the executor has taken is in its versions, though the node is told of it only later.
+                end: running
+                    .batch
+                    .as_ref()
+                    .map_or(running.node.evaluated(), |batch| batch.upto),
+                evaluated: self.evaluated,
+                state: final_state(&running.stores.state),
+            }
         });
         (summary, replica, self.breaches)
     }

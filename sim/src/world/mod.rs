@@ -15,26 +15,30 @@ mod host;
 mod outcome;
 mod outside;
 mod planted;
-mod replica;
+mod storage;
 
 #[cfg(test)]
 mod tests;
 
-use plimsoll::id::Epoch;
+use std::sync::Arc;
+
+use plimsoll::id::{Epoch, NodeId, StorageId};
 use plimsoll::protocol::Input;
 use plimsoll::protocol::config::{Membership, NodeConfig};
+use plimsoll::replica::DiskState;
+use plimsoll::thunk::Registry;
 use plimsoll::time::Hlc;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use crash::Crash;
 pub use event::{EventKind, TraceEntry};
 pub use outcome::{Breach, Ending, MessageCounts, NodeSummary, Progress, Rule, Run, SAMPLE_US};
-pub use replica::{MemoryReplica, Replica};
 
 use event::{Event, Trace, content_of};
 use faults::{Fault, Trigger};
 use host::Host;
 use outside::Outside;
+use storage::Storage;
 
 use crate::check::WatermarkSample;
 use crate::clock::Clock;
@@ -50,8 +54,8 @@ const PROGRESS_EVENTS: u64 = 1 << 16;
 const EVENTS_AT_ONE_MOMENT_MAX: u64 = 10_000_000;
 
 /// A cluster with its clients, from the first event to the last.
-pub struct World<C, R> {
-    hosts: Vec<Host<R>>,
+pub struct World<C> {
+    hosts: Vec<Host>,
     outside: Outside,
     clients: C,
     actions: Vec<Action>,
@@ -80,18 +84,13 @@ enum Phase {
     Settled(Hlc),
 }
 
-impl<C: Clients, R: Replica> World<C, R> {
+impl<C: Clients> World<C> {
     /// The world of a scenario, at its first moment.
     ///
-    /// *Given* what a node's replica is, by the node's place.
+    /// *Given* the thunks that every node knows.
     ///
     /// *Errors* with everything that keeps the scenario from being run.
-    pub fn new(
-        scenario: &Scenario,
-        seed: Seed,
-        clients: C,
-        mut replica: impl FnMut(usize) -> R,
-    ) -> Result<Self, Vec<Problem>> {
+    pub fn new(scenario: &Scenario, seed: Seed, clients: C, registry: &Arc<Registry>) -> Result<Self, Vec<Problem>> {
         let topology = scenario.check()?;
         let is_spare = |node: &usize| scenario.world.node.get(*node).is_some_and(|node| node.is_spare);
         let first = (0..topology.node_count()).filter(|node| !is_spare(node));
@@ -102,7 +101,6 @@ impl<C: Clients, R: Replica> World<C, R> {
         let topology = &outside.topology;
         let mut clocks = seed.stream("clock");
         let mut seeds = seed.stream("node.seed");
-        let flushes = scenario.faults.restarts();
         let start = |place: usize| {
             let config = NodeConfig {
                 id: topology.id_of(place),
@@ -110,14 +108,15 @@ impl<C: Clients, R: Replica> World<C, R> {
                 profile: scenario.world.profile.resolve(),
                 seed: seeds.bits(),
             };
+            let id = StorageId::new(u128::from(config.seed));
+            let storage = Storage::new(config.id, config.cluster, id, Arc::clone(registry), seed);
             Host::new(
                 place,
                 config,
                 membership.clone(),
                 Clock::new(&scenario.world.clock, &mut clocks),
                 Disk::new(&scenario.world.disk),
-                replica(place),
-                flushes,
+                storage,
             )
         };
         let hosts = (0..topology.node_count()).map(start).collect();
@@ -141,10 +140,14 @@ impl<C: Clients, R: Replica> World<C, R> {
 
     /// Runs to the end, and gives what happened, and the clients with what they saw.
     ///
-    /// *Given* someone to tell how far it has come, now and then.
+    /// *Given* someone to tell how far it has come, now and then, and someone to look at each replica in the end.
     ///
     /// *Panics* when time stands still because a node or a client asks for ever new events at one moment.
-    pub fn run(mut self, on_progress: &mut dyn FnMut(Progress)) -> (Run, C) {
+    pub fn run(
+        mut self,
+        on_progress: &mut dyn FnMut(Progress),
+        on_end: &mut dyn FnMut(NodeId, &DiskState),
+    ) -> (Run, C) {
         for host in &mut self.hosts {
             host.start(0, &mut self.outside);
         }
@@ -185,7 +188,7 @@ impl<C: Clients, R: Replica> World<C, R> {
             }
         }
         on_progress(self.progress(last_us));
-        self.finish(last_us)
+        self.finish(last_us, on_end)
     }
 
     fn progress(&self, time_us: u64) -> Progress {
@@ -227,6 +230,13 @@ impl<C: Clients, R: Replica> World<C, R> {
                     let content = host.on_snapshot(time_us, &mut self.outside);
                     self.note(time_us, EventKind::Snapshot, node.into(), content);
                     self.look_for_the_end();
+                }
+            }
+            Event::Flushed { node, incarnation } => {
+                let host = &mut self.hosts[usize::from(node)];
+                if host.is_current(incarnation) {
+                    host.on_flushed(time_us, &mut self.outside);
+                    self.note(time_us, EventKind::Flushed, node.into(), 0);
                 }
             }
             Event::ClientWake { client } => {
@@ -297,6 +307,8 @@ impl<C: Clients, R: Replica> World<C, R> {
                     count(outside, "lose-disk");
                 }
             }
+            Fault::Disk { node, fault } => self.hosts[node].befall(fault),
+            Fault::Room { node } => self.hosts[node].make_room(),
             Fault::Pause { node, for_us } => {
                 if self.hosts[node].pause(time_us + for_us) {
                     count(outside, "pause");
@@ -385,12 +397,11 @@ impl<C: Clients, R: Replica> World<C, R> {
     }
 
     /// The machines of the last epoch's members: who has left, or not joined yet, or lost its disk, is not waited for.
-    fn members(&self) -> impl Iterator<Item = &Host<R>> {
+    fn members(&self) -> impl Iterator<Item = &Host> {
         let sound = self.hosts.iter().filter(|host| !host.has_lost_disk());
         let memberships = sound.filter_map(Host::membership);
         let last = memberships.max_by_key(|membership| membership.epoch);
-        let is_member =
-            move |host: &&Host<R>| !host.has_lost_disk() && last.is_some_and(|last| last.is_member(host.id()));
+        let is_member = move |host: &&Host| !host.has_lost_disk() && last.is_some_and(|last| last.is_member(host.id()));
         self.hosts.iter().filter(is_member)
     }
 
@@ -411,7 +422,7 @@ impl<C: Clients, R: Replica> World<C, R> {
         }
     }
 
-    fn finish(self, time_us: u64) -> (Run, C) {
+    fn finish(mut self, time_us: u64, on_end: &mut dyn FnMut(NodeId, &DiskState)) -> (Run, C) {
         let ending = match self.phase {
             Phase::Settled(bound) => Ending::Settled { at_us: time_us, bound },
             _ => Ending::OutOfTime {
@@ -422,7 +433,11 @@ impl<C: Clients, R: Replica> World<C, R> {
         let mut replicas = Vec::new();
         let mut breaches = Vec::new();
         for (place, host) in self.hosts.into_iter().enumerate() {
-            let (summary, replica, broken) = host.finish(time_us, self.outside.topology.region_of(place));
+            for (kind, times) in host.disk_faults() {
+                *self.outside.faults.entry(kind).or_default() += times;
+            }
+            let region = self.outside.topology.region_of(place);
+            let (summary, replica, broken) = host.finish(time_us, region, on_end);
             nodes.push(summary);
             replicas.extend(replica);
             breaches.extend(broken);

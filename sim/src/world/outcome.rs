@@ -89,6 +89,8 @@ pub enum Rule {
     Durability,
     /// A node keeps to its driver's contract, and its bounds never go back.
     Conduct,
+    /// What a disk has said to be durable is there after a crash, and no sound disk gives an error.
+    Storage,
     /// The invariants of the protocol, as an observer of all nodes sees them.
     Invariant,
 }

@@ -22,6 +22,9 @@ use crate::random::Seed;
 use crate::scenario::{Planted, Scenario};
 use crate::topology::Topology;
 
+#[cfg(test)]
+pub(super) type Distort = Box<dyn Fn(usize, &mut plimsoll::protocol::Evaluated)>;
+
 /// Everything outside the nodes.
 pub(super) struct Outside {
     pub(super) topology: Topology,
@@ -38,6 +41,9 @@ pub(super) struct Outside {
     /// Sees the inside of every node.
     pub(super) watcher: Watcher,
     pub(super) planted: Option<Planted>,
+    /// What becomes of what is evaluated, by the node's place: replicas that err.
+    #[cfg(test)]
+    pub(super) distort: Option<Distort>,
     /// How often each kind of fault has happened to a machine.
     pub(super) faults: FaultCounts,
     /// Nodes that have crashed by a trigger of their own, and how much later they start again.
@@ -81,6 +87,8 @@ impl Outside {
             durability: Durability::default(),
             watcher: Watcher::new(genesis, scenario.world.invariants.resolve()),
             planted: scenario.faults.planted,
+            #[cfg(test)]
+            distort: None,
             topology,
             cluster: ClusterId::new(u128::from(cluster.bits()) << u64::BITS | u128::from(cluster.bits())),
             queue: Queue::default(),

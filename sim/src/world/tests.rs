@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use plimsoll::client::arguments;
-use plimsoll::executor::{Checkpoint, Status};
 use plimsoll::id::TransactionId;
 use plimsoll::key::{Key, Value};
-use plimsoll::protocol::{Batch, Evaluated, Query, ReadMode};
+use plimsoll::protocol::{Evaluated, Query, ReadMode};
 use plimsoll::thunk::{Put, Registry, Thunk};
-use plimsoll::transaction::{Outcome, ThunkId, Transaction};
+use plimsoll::transaction::{Outcome, ThunkId};
 
 use super::*;
 use crate::bound::commit_ms;
-use crate::check::{FinalEntry, monotone_watermarks, replica_agreement};
+use crate::check::{monotone_watermarks, replica_agreement};
 use crate::clock::START_UNIX_MS;
-use crate::port::{Answer, ClientRequest, RequestBody};
+use crate::port::{ClientRequest, RequestBody};
 
 const THREE: &str = "
 [world]
@@ -24,16 +23,11 @@ load_s = 5
 drain_s = 10
 ";
 
-fn sound() -> MemoryReplica {
-    MemoryReplica::new(Arc::new(Registry::with_builtins()))
+fn builtins() -> Arc<Registry> {
+    Arc::new(Registry::with_builtins())
 }
 
-/// A replica whose outcomes or digests are not those of the others.
-struct Faulty {
-    replica: MemoryReplica,
-    fault: Fault,
-}
-
+/// What is wrong with a replica.
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
     None,
@@ -41,81 +35,21 @@ enum Fault {
     Digests,
 }
 
-impl Replica for Faulty {
-    fn admit(&self, id: TransactionId, thunk: ThunkId, arguments: Value) -> Result<Transaction, String> {
-        self.replica.admit(id, thunk, arguments)
-    }
-
-    fn evaluate(&mut self, batch: &Batch) -> Evaluated {
-        let mut evaluated = self.replica.evaluate(batch);
-        match self.fault {
-            Fault::None => {}
-            Fault::Outcomes => {
+impl Fault {
+    fn distort(self, evaluated: &mut Evaluated) {
+        match self {
+            Self::None => {}
+            Self::Outcomes => {
                 for settlement in &mut evaluated.settlements {
                     settlement.outcome = Outcome::Committed("corrupt".into());
                 }
             }
-            Fault::Digests => {
+            Self::Digests => {
                 for digest in &mut evaluated.digests {
                     digest.value += 1;
                 }
             }
         }
-        evaluated
-    }
-
-    fn read(&self, at: Hlc, query: &Query) -> Result<Answer, String> {
-        self.replica.read(at, query)
-    }
-
-    fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Option<Outcome> {
-        self.replica.dry_run(transaction, at)
-    }
-
-    fn evaluated(&self) -> Hlc {
-        self.replica.evaluated()
-    }
-
-    fn begin_flush(&mut self) {
-        self.replica.begin_flush();
-    }
-
-    fn end_flush(&mut self) {
-        self.replica.end_flush();
-    }
-
-    fn durable(&self) -> Hlc {
-        self.replica.durable()
-    }
-
-    fn checkpoint(&self) -> Checkpoint {
-        self.replica.checkpoint()
-    }
-
-    fn restore(&mut self, checkpoint: Checkpoint) {
-        self.replica.restore(checkpoint);
-    }
-
-    fn crashed(self) -> Self {
-        Self {
-            replica: self.replica.crashed(),
-            ..self
-        }
-    }
-
-    fn emptied(self) -> Self {
-        Self {
-            replica: self.replica.emptied(),
-            ..self
-        }
-    }
-
-    fn status(&self, id: TransactionId) -> Status {
-        self.replica.status(id)
-    }
-
-    fn state(&self) -> Vec<FinalEntry> {
-        self.replica.state()
     }
 }
 
@@ -256,8 +190,8 @@ fn scenario(settings: &[&str]) -> Scenario {
 
 fn run(scenario: &Scenario, seed: u64, pause_us: u64) -> (Run, Writers) {
     let nodes = scenario.first_members().len();
-    let world = World::new(scenario, Seed(seed), Writers::new(nodes, nodes, pause_us), |_| sound()).unwrap();
-    world.run(&mut |_| {})
+    let world = World::new(scenario, Seed(seed), Writers::new(nodes, nodes, pause_us), &builtins()).unwrap();
+    world.run(&mut |_| {}, &mut |_, _| {})
 }
 
 #[track_caller]
@@ -376,14 +310,13 @@ fn a_cluster_without_a_majority_is_found_not_to_live() {
 /// The third replica is faulty, and has no clients, who would see it themselves.
 fn run_with_fault(scenario: &Scenario, fault: Fault) -> Run {
     let writers = Writers::new(3, 2, 5_000);
-    let replica = |place| Faulty {
-        replica: sound(),
-        fault: if place == 2 { fault } else { Fault::None },
-    };
-    World::new(scenario, Seed(1), writers, replica)
-        .unwrap()
-        .run(&mut |_| {})
-        .0
+    let mut world = World::new(scenario, Seed(1), writers, &builtins()).unwrap();
+    world.outside.distort = Some(Box::new(move |place, evaluated| {
+        if place == 2 {
+            fault.distort(evaluated);
+        }
+    }));
+    world.run(&mut |_| {}, &mut |_, _| {}).0
 }
 
 #[test]
@@ -433,13 +366,13 @@ fn slow_processors_make_commits_slow_and_the_cluster_settles() {
 #[test]
 fn progress_is_told_and_a_bad_scenario_is_refused() {
     let scenario = scenario(&["world.load_s=1"]);
-    let world = World::new(&scenario, Seed(1), Writers::new(3, 3, 10_000), |_| sound()).unwrap();
+    let world = World::new(&scenario, Seed(1), Writers::new(3, 3, 10_000), &builtins()).unwrap();
     let mut told = Vec::new();
-    let (run, _) = world.run(&mut |progress| told.push(progress));
+    let (run, _) = world.run(&mut |progress| told.push(progress), &mut |_, _| {});
     assert_eq!(told.last().unwrap().events, run.events);
     let mut bad = scenario;
     bad.world.regions.clear();
-    let refused = World::new(&bad, Seed(1), Writers::new(3, 3, 10_000), |_| sound());
+    let refused = World::new(&bad, Seed(1), Writers::new(3, 3, 10_000), &builtins());
     assert_eq!(refused.err().unwrap()[0].key, "world.regions");
 }
 
@@ -498,9 +431,9 @@ fn a_node_comes_back_with_an_empty_disk_and_nobody_takes_anything_from_it() {
     for (scenario, is_lost) in [(&lost, true), (&kept, false)] {
         // Nobody asks the one that loses its disk.
         let writers = Writers::new(2, 2, 20_000);
-        let (run, _) = World::new(scenario, Seed(1), writers, |_| sound())
+        let (run, _) = World::new(scenario, Seed(1), writers, &builtins())
             .unwrap()
-            .run(&mut |_| {});
+            .run(&mut |_| {}, &mut |_, _| {});
         assert_sound(&run);
         assert_eq!(run.messages.foreign > 0, is_lost);
         assert_eq!(run.faults.contains_key("lose-disk"), is_lost);
@@ -513,8 +446,8 @@ fn a_node_comes_back_with_an_empty_disk_and_nobody_takes_anything_from_it() {
 fn a_busy_minute() {
     let scenario = Scenario::parse("test.toml", THREE, &["world.load_s=60".to_owned()]).unwrap();
     for (clients, pause_us) in [(3, 10_000), (300, 0)] {
-        let world = World::new(&scenario, Seed(1), Writers::new(3, clients, pause_us), |_| sound()).unwrap();
-        let (run, _) = world.run(&mut |_| {});
+        let world = World::new(&scenario, Seed(1), Writers::new(3, clients, pause_us), &builtins()).unwrap();
+        let (run, _) = world.run(&mut |_| {}, &mut |_, _| {});
         println!("{clients} clients: {} events", run.events);
         println!("{:?}\n{:?}\n{:?}", run.event_counts, run.messages, run.network);
         println!("{:?}", run.nodes[0]);

@@ -257,6 +257,12 @@ impl Watcher {
         }
     }
 
+    /// A node that is not running has lost its versions, and has everything in its log from which they came.
+    pub fn on_versions_lost(&mut self, node: NodeId) {
+        let place = self.place_of(node);
+        self.nodes[place].flushed = Hlc::ZERO;
+    }
+
     /// Whether anything was found that was not taken yet.
     #[inline]
     pub fn has_found(&self) -> bool {

@@ -57,6 +57,20 @@ impl FolderDisk {
     }
 }
 
+/// Lets go of what the system has cached of a file whose sync has failed: it may hold it for clean, so that reads would give what is on
+/// no medium, and no later sync would write it.
+fn forget(file: &fs::File) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed) {
+        tracing::error!(%error, "after a failed sync the cache of a file cannot be dropped: restart the machine before the store is opened");
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        tracing::error!("a sync has failed: restart the machine before the store is opened");
+    }
+}
+
 /// Creates a folder and those above it, and makes their names durable.
 fn create(path: &Path) -> io::Result<()> {
     if path.is_dir() {
@@ -150,6 +164,6 @@ impl File for FolderFile {
 
     fn sync(&self) -> io::Result<()> {
         // The length goes with the bytes: fdatasync leaves out only what is not needed to read them back, such as times.
-        self.file.sync_data()
+        self.file.sync_data().inspect_err(|_| forget(&self.file))
     }
 }

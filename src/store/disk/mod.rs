@@ -69,7 +69,8 @@ pub trait File: Send + Sync + Debug {
 
     /// Makes durable what was written before the call, and the length.
     ///
-    /// *Errors*: what was written since the last success may or may not be durable, and no later call can tell. Stop using the file.
+    /// *Errors*: what was written since the last success may or may not be durable, and no later sync can tell. Stop using the file. From then
+    /// on reads give what is durable, so that whoever opens it next builds on nothing that a power cut takes away.
     fn sync(&self) -> io::Result<()>;
 }
 

@@ -3,21 +3,28 @@
 use plimsoll::client;
 use plimsoll::executor::Known;
 use plimsoll::id::{NodeId, RequestId, TransactionId};
-use plimsoll::protocol::{Input, Query};
+use plimsoll::protocol::{Input, Query, Refusal};
+use plimsoll::replica::ReplicaState;
 use plimsoll::time::{Hlc, Timestamp};
 use plimsoll::transaction::{Abort, Outcome, Settlement, Transaction};
 
 use super::super::outcome::Rule;
 use super::super::outside::Outside;
-use super::super::replica::Replica;
 use super::{Call, Host, Running};
 use crate::port::{ClientRequest, ClientResponse, RequestBody, ResponseBody};
 
-impl<R: Replica> Running<R> {
+impl Running {
     /// What a planted bug tells a client: what the transaction would come to now.
     fn early_answer(&self, node: NodeId, transaction: &Transaction) -> Option<Settlement> {
         let at = self.node.evaluated();
-        let outcome = self.replica.dry_run(transaction, at)?;
+        let outcome = self
+            .stores
+            .state
+            .executor()
+            .dry_run(transaction, at)
+            .ok()?
+            .ok()?
+            .outcome;
         let record = Timestamp { hlc: at, node };
         Some(Settlement {
             record,
@@ -28,7 +35,7 @@ impl<R: Replica> Running<R> {
     }
 }
 
-impl<R: Replica> Host<R> {
+impl Host {
     /// A client's request has come.
     pub(in crate::world) fn on_request(&mut self, time_us: u64, request: ClientRequest, outside: &mut Outside) {
         let Some(running) = &mut self.running else {
@@ -37,16 +44,16 @@ impl<R: Replica> Host<R> {
         let ClientRequest { client, call, body } = request;
         running.requests += 1;
         let request = RequestId(running.requests);
+        let is_full = running.stuck.is_some();
+        let registry = running.stores.state.executor().registry();
         let input = match body {
-            RequestBody::Submit { id, thunk, arguments } => match running.replica.admit(id, thunk, arguments) {
+            RequestBody::Submit { .. } | RequestBody::Resolve { .. } if is_full => {
+                let refusal = Refusal::StorageFull { node: self.id };
+                return self.refuse(time_us, (client, call), refusal.to_string(), outside);
+            }
+            RequestBody::Submit { id, thunk, arguments } => match client::admit(registry, id, thunk, arguments) {
                 Ok(transaction) => Input::Submit { request, transaction },
-                Err(refusal) => {
-                    self.protocol.begin(time_us);
-                    let at_us = self.protocol.work(outside.prices.call);
-                    let body = ResponseBody::Refused(refusal);
-                    outside.respond(at_us, client, ClientResponse { call, body });
-                    return;
-                }
+                Err(error) => return self.refuse(time_us, (client, call), error.to_string(), outside),
             },
             RequestBody::Resolve { id, target } => Input::Submit {
                 request,
@@ -81,12 +88,24 @@ impl<R: Replica> Host<R> {
         self.step(time_us, outside.prices.call, input, outside);
     }
 
+    /// *Given* whose call it is.
+    fn refuse(&mut self, time_us: u64, caller: (usize, u64), why: String, outside: &mut Outside) {
+        self.protocol.begin(time_us);
+        let at_us = self.protocol.work(outside.prices.call);
+        let (client, call) = caller;
+        let body = ResponseBody::Refused(why);
+        outside.respond(at_us, client, ClientResponse { call, body });
+    }
+
     /// Answers at once what the replica knows of a transaction. *Given* whose call it is.
     fn tell_status(&mut self, time_us: u64, id: TransactionId, caller: (usize, u64), outside: &mut Outside) {
         let Some(running) = &self.running else {
             return;
         };
-        let status = running.replica.status(id);
+        let status = match running.stores.state.status(id) {
+            Ok(status) => status,
+            Err(error) => return self.fail(time_us, &error, outside),
+        };
         // One that was cancelled may have no record anywhere.
         if let Known::Settled { outcome, .. } = &status.known
             && !matches!(outcome, Outcome::Aborted(Abort::Cancelled { .. }))
@@ -108,12 +127,12 @@ impl<R: Replica> Host<R> {
             return;
         };
         let mut reads = query.keys.len() + query.ranges.len();
-        let body = match running.replica.read(at, query) {
+        let body = match running.stores.state.read(at, query) {
             Ok(answer) => {
                 reads += answer.ranges.iter().map(Vec::len).sum::<usize>() / ENTRIES_PER_READ;
                 ResponseBody::Rows { at, answer }
             }
-            Err(why) => ResponseBody::Refused(why),
+            Err(why) => ResponseBody::Refused(why.to_string()),
         };
         self.executor.begin(issued_us);
         let at_us = self.executor.work(reads as u64 * outside.prices.read);

@@ -3,28 +3,40 @@
 use plimsoll::id::{Epoch, NodeId, RequestId, StorageId};
 use plimsoll::protocol::node::Node;
 use plimsoll::protocol::peers::Peers;
-use plimsoll::protocol::{Change, Input, Recovered};
+use plimsoll::protocol::{Change, Input};
 use plimsoll::time::Hlc;
 use plimsoll::transaction::Record;
 
 use super::super::crash::Crash;
 use super::super::event::content_of;
 use super::super::faults::Trigger;
+use super::super::outcome::Rule;
 use super::super::outside::Outside;
-use super::super::replica::Replica;
-use super::log::records;
-use super::{Host, Left, Running};
+use super::super::storage::{Found, Trouble};
+use super::log::{ids, records};
+use super::{Host, Running};
 use crate::scenario::SlowPart;
 
-impl<R: Replica> Host<R> {
+/// How much later somebody starts a node again that its disk has stopped, in microseconds.
+pub(super) const RESTART_US: u64 = 1_000_000;
+
+impl Host {
     /// The node stops. What it held in memory is gone, and so is what its disk has not synced; the syncs and evaluations on their
     /// way to it are void.
     ///
     /// *Gives* whether it did: not where none runs.
     pub(in crate::world) fn crash(&mut self, time_us: u64, outside: &mut Outside) -> bool {
-        let Some(running) = self.running.take() else {
+        let syncing = self.disk.syncing();
+        let Some(running) = self.stop(time_us, outside) else {
             return false;
         };
+        running.leave(syncing, &mut self.storage);
+        true
+    }
+
+    /// The node is no more. *Gives* what was of it; none where none runs.
+    pub(super) fn stop(&mut self, time_us: u64, outside: &mut Outside) -> Option<Running> {
+        let running = self.running.take()?;
         self.armed = None;
         self.paused_until_us = 0;
         self.protocol.crash(time_us);
@@ -35,29 +47,27 @@ impl<R: Replica> Host<R> {
             outside.watcher.on_crash(self.id);
         }
         self.counted += *running.node.counters();
-        self.left = Some(running.left());
         self.disk.crash();
         self.incarnation += 1;
-        true
+        Some(running)
     }
 
     /// What the node had come to.
-    fn crash_of(&self, running: &Running<R>, time_us: u64, outside: &Outside) -> Crash {
-        let (evaluated, flushed) = (running.node.evaluated(), running.replica.durable());
-        let (own, others): (Vec<_>, Vec<_>) = records(&self.log)
-            .chain(running.unsynced.iter().flat_map(|(_, entries)| records(entries)))
+    fn crash_of(&self, running: &Running, time_us: u64, outside: &Outside) -> Crash {
+        let (evaluated, flushed) = (running.node.evaluated(), self.storage.flushed());
+        let (own, others): (Vec<_>, Vec<_>) = records(self.storage.logged())
+            .chain(records(running.unsynced()))
             .filter(|(_, _, record)| record.hlc > evaluated)
             .partition(|(_, coordinator, _)| *coordinator == self.id);
         let is_synced =
             |(_, _, record): &&(Epoch, NodeId, &Record)| outside.durability.is_on(self.place, record.transaction.id);
-        let unsynced = running.unsynced.iter().map(|(_, entries)| &entries[..]);
-        let forgotten = running.evaluated.iter().filter(|one| one.timestamp.hlc > flushed);
+        let forgotten = self.evaluated.iter().filter(|one| one.timestamp.hlc > flushed);
         Crash {
             time_us,
             node: self.id,
             is_coordinator: running.node.membership().is_coordinator(self.id),
             calls_open: running.calls.len(),
-            records_unsynced: unsynced.map(|entries| records(entries).count()).sum(),
+            records_unsynced: records(running.unsynced()).count(),
             records_unevaluated: others.iter().filter(is_synced).count(),
             holders: own
                 .iter()
@@ -93,17 +103,14 @@ impl<R: Replica> Host<R> {
 
     /// An empty disk takes the place of the one that was there. *Gives* whether it did: not while a node runs on it.
     pub(in crate::world) fn lose_disk(&mut self) -> bool {
-        let Some(left) = self.left.take() else {
+        if self.running.is_some() {
             return false;
-        };
-        self.left = Some(Left {
-            replica: left.replica.emptied(),
-            evaluated: Vec::new(),
-            start: Hlc::ZERO,
-        });
-        self.log.clear();
+        }
+        self.evaluated.clear();
+        self.start = Hlc::ZERO;
         self.peers = Peers::default();
-        self.storage = StorageId::new(content_of(&self.storage).into());
+        self.storage
+            .replace(StorageId::new(content_of(&self.storage.id()).into()));
         self.has_lost_disk = true;
         true
     }
@@ -158,23 +165,58 @@ impl<R: Replica> Host<R> {
 
     /// The node starts again with what a crash has left. *Gives* whether it did: not where one runs.
     pub(in crate::world) fn restart(&mut self, time_us: u64, outside: &mut Outside) -> bool {
-        let Some(left) = self.left.take() else {
+        if self.running.is_some() {
             return false;
-        };
-        let recovered = Recovered::from_entries(self.log.iter().cloned());
-        let now = self.clock.now(time_us).monotonic;
-        let node = Node::recover(
-            self.config.clone(),
-            self.genesis.clone(),
-            &recovered,
-            left.replica.durable(),
-            now,
-        );
-        if !self.has_lost_disk {
-            outside.watcher.on_restart(&node);
         }
-        self.running = Some(Running::new(node, left));
+        self.protocol.begin(time_us);
+        let found = match self.storage.open() {
+            Ok(found) => found,
+            Err(trouble) => {
+                self.on_trouble(trouble, outside);
+                return false;
+            }
+        };
+        let Found {
+            stores,
+            recovered,
+            unsaid,
+            installed,
+            are_versions_lost,
+        } = found;
+        let flushed = stores.state.flushed();
+        let now = self.clock.now(time_us).monotonic;
+        let node = Node::recover(self.config.clone(), self.genesis.clone(), &recovered, flushed, now);
+        self.evaluated
+            .retain(|transaction| transaction.timestamp.hlc <= flushed && installed.is_none());
+        self.start = installed.unwrap_or(self.start).min(flushed);
+        if !self.has_lost_disk {
+            for (epoch, id) in ids(&unsaid) {
+                outside.durability.on_synced(self.place, epoch, id);
+            }
+            outside.watcher.on_durable(self.id, &unsaid);
+            if are_versions_lost {
+                outside.watcher.on_versions_lost(self.id);
+            }
+            outside.watcher.on_restart(&node);
+            if let Some(bound) = installed {
+                outside.watcher.on_snapshot(self.id, bound);
+            }
+        }
+        self.running = Some(Running::new(node, stores));
         self.start(time_us, outside);
         true
+    }
+
+    /// The node does not start with its disk.
+    fn on_trouble(&mut self, trouble: Trouble, outside: &mut Outside) {
+        match trouble {
+            // Somebody tries again.
+            Trouble::Passing => outside.fallen.push((self.place, Some(RESTART_US))),
+            Trouble::Damaged => {
+                self.has_lost_disk = true;
+                *outside.faults.entry("disk-beyond-repair").or_default() += 1;
+            }
+            Trouble::Broken(what) => self.breach(Rule::Storage, what),
+        }
     }
 }

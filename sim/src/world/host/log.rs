@@ -5,13 +5,15 @@ use plimsoll::protocol::LogEntry;
 use plimsoll::transaction::Record;
 
 /// The transactions whose records are to be logged, each with its epoch.
-pub(super) fn ids(entries: &[LogEntry]) -> impl Iterator<Item = (Epoch, TransactionId)> {
+pub(super) fn ids<'a>(entries: impl IntoIterator<Item = &'a LogEntry>) -> impl Iterator<Item = (Epoch, TransactionId)> {
     records(entries).map(|(epoch, _, record)| (epoch, record.transaction.id))
 }
 
 /// The records among log entries, each with its epoch and its coordinator.
-pub(super) fn records(entries: &[LogEntry]) -> impl Iterator<Item = (Epoch, NodeId, &Record)> {
-    let pieces = entries.iter().filter_map(|entry| match entry {
+pub(super) fn records<'a>(
+    entries: impl IntoIterator<Item = &'a LogEntry>,
+) -> impl Iterator<Item = (Epoch, NodeId, &'a Record)> {
+    let pieces = entries.into_iter().filter_map(|entry| match entry {
         LogEntry::Records {
             epoch,
             coordinator,

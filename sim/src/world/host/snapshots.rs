@@ -1,50 +1,53 @@
 //! Snapshots at a machine: pieces are made, added and installed on the executor's processor, one thing at a time.
 
-use std::convert::Infallible;
-
-use plimsoll::executor::{Checkpoint, SnapshotIntake, SnapshotSource};
 use plimsoll::id::{Epoch, NodeId};
 use plimsoll::protocol::message::{Message, SnapshotChunk, SnapshotRequest};
 use plimsoll::protocol::{Effect, Input};
-use plimsoll::store::MemoryVersions;
+use plimsoll::replica::ReplicaState;
 use plimsoll::time::Hlc;
 
 use super::super::event::{Event, content_of};
 use super::super::outside::Outside;
-use super::super::replica::Replica;
 use super::Host;
 use crate::cost::bytes_ns;
 
-/// Bytes of a piece: little, so that a small world's snapshot has several.
-const PIECE_BYTES: usize = 8 << 10;
-
-/// The snapshots that a node sends and takes in.
+/// The snapshot that a node takes in.
 #[derive(Default)]
 pub(super) struct Snapshots {
-    source: SnapshotSource,
-    intake: SnapshotIntake,
+    /// Bytes of the pieces that have come.
+    bytes: usize,
     /// What the executor's processor is busy with.
     work: Option<Work>,
+}
+
+impl Snapshots {
+    /// The bound of the snapshot that is being installed.
+    pub(super) fn installing(&self) -> Option<Hlc> {
+        match self.work {
+            Some(Work::Install(bound)) => Some(bound),
+            _ => None,
+        }
+    }
 }
 
 enum Work {
     /// A piece was added; the node is told this.
     Added(Input),
-    /// The versions become these.
-    Installed(Checkpoint),
+    /// The versions become those of the snapshot at this bound.
+    Install(Hlc),
 }
 
-impl<R: Replica> Host<R> {
+impl Host {
     pub(super) fn serve_chunk(&mut self, to: NodeId, epoch: Epoch, request: &SnapshotRequest, outside: &mut Outside) {
         let Some(running) = &mut self.running else {
             return;
         };
-        let replica = &running.replica;
-        let source = &mut running.snapshots.source;
-        let Some(bytes) = source.piece(request, PIECE_BYTES, || Some(replica.checkpoint())) else {
-            return;
-        };
         let issued_us = self.protocol.work(0);
+        let bytes = match running.stores.state.piece(request) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return,
+            Err(error) => return self.fail(issued_us, &error, outside),
+        };
         self.executor.begin(issued_us);
         self.executor.work(bytes_ns(bytes.len(), outside.prices.kib));
         let messages = vec![Message::SnapshotChunk(SnapshotChunk { epoch, bytes })];
@@ -55,8 +58,12 @@ impl<R: Replica> Host<R> {
         let Some(running) = &mut self.running else {
             return;
         };
-        let empty = || Ok::<_, Infallible>(MemoryVersions::default());
-        let Ok(taken) = running.snapshots.intake.add(bytes, empty);
+        let issued_us = self.protocol.work(0);
+        let taken = match running.stores.state.add(bytes) {
+            Ok(taken) => taken,
+            Err(error) => return self.fail(issued_us, &error, outside),
+        };
+        running.snapshots.bytes += bytes.len();
         self.begin_work(Work::Added(Input::ChunkTaken(taken)), bytes.len(), outside);
     }
 
@@ -64,14 +71,14 @@ impl<R: Replica> Host<R> {
         let Some(running) = &mut self.running else {
             return;
         };
-        let checkpoint = running.snapshots.intake.take(bound);
-        let bytes = checkpoint.heading().entries as usize * PIECE_BYTES / 64;
-        self.begin_work(Work::Installed(checkpoint), bytes, outside);
+        let bytes = std::mem::take(&mut running.snapshots.bytes);
+        self.begin_work(Work::Install(bound), bytes, outside);
     }
 
     pub(super) fn discard_chunks(&mut self) {
         if let Some(running) = &mut self.running {
-            running.snapshots.intake.discard();
+            running.snapshots.bytes = 0;
+            running.stores.state.discard();
         }
     }
 
@@ -92,12 +99,15 @@ impl<R: Replica> Host<R> {
         let work = running.snapshots.work.take().expect("the event was put in with it");
         let input = match work {
             Work::Added(input) => input,
-            Work::Installed(checkpoint) => {
-                let bound = checkpoint.bound();
-                running.replica.restore(checkpoint);
-                running.flushing = None;
-                running.evaluated.clear();
-                running.start = bound;
+            Work::Install(bound) => {
+                if let Err(error) = running.stores.state.restore(bound) {
+                    running.snapshots.work = Some(Work::Install(bound));
+                    self.fail(time_us, &error, outside);
+                    return 0;
+                }
+                self.storage.on_flushed(bound);
+                self.evaluated.clear();
+                self.start = bound;
                 if !self.has_lost_disk {
                     outside.watcher.on_snapshot(self.id, bound);
                 }

@@ -252,7 +252,7 @@ impl FileState {
 
     /// Makes durable what was drawn of the unsynced; the rest will never be. *Gives* of how many sectors the newest write was not.
     ///
-    /// What is seen stays: that is what a failed sync leaves, and [`FileState::forget`] makes a crash of it.
+    /// What is seen stays, until it is [forgotten](FileState::forget).
     pub(super) fn settle(&mut self, draw: &mut impl Draw) -> u64 {
         let mut lost = 0;
         for (number, versions) in std::mem::take(&mut self.unsynced) {

@@ -8,8 +8,7 @@ pub enum Fault {
     ReadError,
     /// A write gives an error, and any of its sectors may have been written.
     WriteError,
-    /// A sync gives an error. Any of what was unsynced is durable, the rest never will be, and all of it is still read back until
-    /// the machine stops.
+    /// A sync gives an error. Any of what was unsynced is durable, and the rest is gone.
     SyncError,
     /// A write is acknowledged and never becomes durable; it is read back from the cache until the machine stops.
     LostWrite,

@@ -197,7 +197,9 @@ impl Medium {
         if self.meets(Target::Sync).is_some() {
             self.happens(Fault::SyncError.name(), 1);
             let seed = self.random.next_u64();
-            self.file(id).settle(&mut Chance::new(Crash::Random(seed)));
+            let file = self.file(id);
+            file.settle(&mut Chance::new(Crash::Random(seed)));
+            file.forget();
             return Err(io::Error::other("simulated: the file cannot be synced"));
         }
         self.file(id).settle(&mut Chance::new(Crash::KeepAll));

@@ -104,6 +104,12 @@ impl Builder {
         self
     }
 
+    /// Takes these thunks in place of all that were registered before; add the built-in ones by [`Registry::with_builtins`].
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Ok(registry);
+        self
+    }
+
     /// The replicas' time constants, [`Profile::lan`] unless this says otherwise.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;

@@ -62,6 +62,8 @@ pub enum WorkloadKind {
     /// Four read-modify-writes per transaction.
     #[serde(rename = "ycsb+t")]
     YcsbT,
+    /// Two blind writes per transaction, of one value to both keys of a pair.
+    Put2,
     /// Append unique elements to lists, and read lists: for the serializability checker.
     ListAppend,
     /// Increment counters.

@@ -29,7 +29,7 @@ pub use thunks::registry;
 const READ_KEYS_MAX: usize = 10_000;
 
 /// What clients ask for. One value serves all clients of a run, each with a generator of its own.
-pub trait Workload {
+pub trait Workload: Send {
     /// The next transaction of a client.
     fn transaction(&mut self, random: &mut Stream) -> Call;
 
@@ -55,6 +55,7 @@ pub fn build(config: &WorkloadConfig) -> Result<Box<dyn Workload>, ChoiceError> 
         WorkloadKind::Counter => Box::new(counters::Increments::new(choice, config.counter)),
         WorkloadKind::Retwis => Box::new(registers::Retwis::new(choice)),
         WorkloadKind::YcsbT => Box::new(registers::YcsbT::new(choice)),
+        WorkloadKind::Put2 => Box::new(registers::PutTwo::new(choice)?),
         WorkloadKind::ListAppend => Box::new(lists::ListAppend::new(choice, config.operations_max)),
     })
 }
@@ -70,7 +71,7 @@ pub fn judged_as(config: &WorkloadConfig) -> check::Workload {
         WorkloadKind::Counter => check::Workload::Counters {
             initial: BTreeMap::new(),
         },
-        WorkloadKind::Retwis | WorkloadKind::YcsbT => check::Workload::Registers,
+        WorkloadKind::Retwis | WorkloadKind::YcsbT | WorkloadKind::Put2 => check::Workload::Registers,
         WorkloadKind::ListAppend => check::Workload::ListAppend,
     }
 }

@@ -2,7 +2,7 @@
 //! so that the checker can tell from a read which transaction wrote what was read.
 
 use super::thunks::{RegisterStep, RegisterTransaction, transaction};
-use super::{Call, Choice, Workload};
+use super::{Call, Choice, ChoiceError, READ_KEYS_MAX, Workload};
 use crate::history::MicroOperation;
 use crate::random::Stream;
 
@@ -23,6 +23,14 @@ pub(super) struct Retwis {
 
 /// Four read-modify-writes on different registers.
 pub(super) struct YcsbT {
+    choice: Choice,
+    values: Values,
+}
+
+/// One value is written to both keys of a pair, whatever is there: two registers of a pair never differ.
+///
+/// The pairs are the keys 0 and 1, 2 and 3, and so on; that of a drawn key is written.
+pub(super) struct PutTwo {
     choice: Choice,
     values: Values,
 }
@@ -116,6 +124,48 @@ impl Workload for YcsbT {
 
     fn final_reads(&mut self) -> Vec<Call> {
         Vec::new()
+    }
+}
+
+impl PutTwo {
+    /// *Errors* where a key has no other of its pair.
+    pub(super) fn new(choice: Choice) -> Result<Self, ChoiceError> {
+        if !choice.size().is_multiple_of(2) {
+            return Err(ChoiceError {
+                what: "the number of keys",
+                value: choice.size() as f64,
+                accepted: "an even number: they are written in pairs",
+            });
+        }
+        let values = Values::default();
+        Ok(Self { choice, values })
+    }
+
+    fn pair(&self, random: &mut Stream) -> [u64; 2] {
+        let first = self.choice.draw(random) & !1;
+        [first, first + 1]
+    }
+}
+
+impl Workload for PutTwo {
+    fn transaction(&mut self, random: &mut Stream) -> Call {
+        let [first, second] = self.pair(random);
+        let write = self.values.write(first);
+        let RegisterStep::Write { value, .. } = write else {
+            unreachable!("a write was asked for");
+        };
+        let other = RegisterStep::Write { key: second, value };
+        transaction_of("put-two", vec![write, other])
+    }
+
+    fn read(&mut self, random: &mut Stream) -> Call {
+        read_of(&self.pair(random))
+    }
+
+    fn final_reads(&mut self) -> Vec<Call> {
+        const { assert!(READ_KEYS_MAX.is_multiple_of(2), "both of a pair are read at once") };
+        let keys: Vec<u64> = (0..self.choice.size()).collect();
+        keys.chunks(READ_KEYS_MAX).map(read_of).collect()
     }
 }
 

@@ -234,6 +234,7 @@ fn what_thunks_put_out_and_what_reads_give_is_the_same_state() {
         WorkloadKind::Transfer,
         WorkloadKind::Retwis,
         WorkloadKind::YcsbT,
+        WorkloadKind::Put2,
         WorkloadKind::ListAppend,
         WorkloadKind::Counter,
     ] {
@@ -328,6 +329,27 @@ fn an_output_of_another_call_is_no_answer() {
     ] {
         assert!(call.steps_of_output(&wrong).is_err(), "{wrong:?}");
     }
+}
+
+#[test]
+fn both_keys_of_a_pair_get_one_value_that_nobody_else_writes() {
+    let mut values = std::collections::BTreeSet::new();
+    for call in transactions(&config(WorkloadKind::Put2, 10), 1_000) {
+        let [
+            MicroOperation::Write { key, value },
+            MicroOperation::Write {
+                key: other,
+                value: second,
+            },
+        ] = call.steps[..]
+        else {
+            panic!("two writes: {call:?}")
+        };
+        assert!(key % 2 == 0 && other == key + 1 && value == second, "{call:?}");
+        assert!(values.insert(value), "{value} is written twice");
+    }
+    let error = build(&config(WorkloadKind::Put2, 9)).err().unwrap().to_string();
+    assert!(error.contains("an even number"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,62 @@
+//! The command line of Plimsoll.
+
+mod bench;
+mod command;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use command::bench::BenchArguments;
+use command::completions::CompletionsArguments;
+use command::{DONE, USAGE};
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  done, and all that was checked holds
+  1  the operation failed, or what was checked does not hold
+  2  the arguments cannot be used; nothing was done";
+
+/// Works with Plimsoll databases, which are replicated and strictly serializable.
+#[derive(Parser)]
+#[command(name = "plimsoll", version, after_help = EXIT_STATUS)]
+struct Arguments {
+    /// Print the result as one JSON object in place of text. Messages go to standard error either way.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Put a database under load, measure it, and check at the end that it kept its word.
+    Bench(BenchArguments),
+    /// Print a script that completes the arguments of this program in a shell.
+    Completions(CompletionsArguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Asking for help or the version is no mistake. That printing fails changes nothing: there is no one to tell.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { DONE });
+        }
+    };
+    let result = match &arguments.command {
+        Command::Bench(bench) => command::bench::run(bench, arguments.json),
+        Command::Completions(completions) => command::completions::run(completions, &mut Arguments::command()),
+    };
+    ExitCode::from(command::conclude(result))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
+use std::task::Poll;
 use std::thread;
 
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
@@ -15,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::evaluator::{Evaluator, Work};
 use super::log::{self, LogView, MayBeFull, Write};
-use super::time::Clocks;
+use super::time::{Clocks, Waiter};
 use super::transport::Transport;
 use crate::executor::{Answer, ReadError, Status};
 use crate::id::{Epoch, NodeId, RequestId, TransactionId};
@@ -168,7 +169,6 @@ where
     let work_thread = thread::Builder::new().name(name("executor")).spawn(move || {
         loud(&work_done, "the executor's thread", || evaluator.run(&to_do));
     })?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let replica = Replica {
         node,
         clocks,
@@ -186,7 +186,7 @@ where
     };
     thread::Builder::new().name(name("protocol")).spawn(move || {
         let stop = replica.work.clone();
-        runtime.block_on(replica.run(inbox, done));
+        replica.run(inbox, done);
         // Nobody sends to the log any more; the folder is free once both are gone.
         let _ = stop.send(Work::Stop);
         for thread in [log_thread, work_thread] {
@@ -230,27 +230,35 @@ struct Replica<T> {
 /// The replica is to stop.
 struct Stop;
 
+/// What a replica that waited was woken by.
+enum First {
+    Done(Done),
+    Event(Event),
+    /// Nobody can send any more.
+    Nobody,
+}
+
 impl<T: Transport> Replica<T> {
-    async fn run(mut self, mut inbox: Receiver<Event>, mut done: UnboundedReceiver<Done>) {
+    fn run(mut self, mut inbox: Receiver<Event>, mut done: UnboundedReceiver<Done>) {
         let id = self.node.id();
+        let waiter = Waiter::of_this_thread();
         self.step(Input::Wake);
         loop {
             let wake_at = self.node.wake_at();
-            let moment = (wake_at != Monotonic::NEVER).then(|| self.clocks.moment(wake_at));
-            let alarm = async {
-                match moment {
-                    Some(moment) => tokio::time::sleep_until(moment.into()).await,
-                    None => std::future::pending().await,
+            let deadline = (wake_at != Monotonic::NEVER).then(|| self.clocks.moment(wake_at));
+            let first = waiter.wait(deadline, |context| {
+                // What the replica's own threads have done comes first.
+                if let Poll::Ready(Some(done)) = done.poll_recv(context) {
+                    return Poll::Ready(First::Done(done));
                 }
-            };
-            let result = tokio::select! {
-                biased;
-                Some(first) = done.recv() => self.on_done(first),
-                event = inbox.recv() => match event {
-                    Some(event) => self.on_event(event),
-                    None => Err(Stop),
-                },
-                () = alarm => {
+                let event = inbox.poll_recv(context);
+                event.map(|event| event.map_or(First::Nobody, First::Event))
+            });
+            let result = match first {
+                Some(First::Done(done)) => self.on_done(done),
+                Some(First::Event(event)) => self.on_event(event),
+                Some(First::Nobody) => Err(Stop),
+                None => {
                     self.step(Input::Wake);
                     Ok(())
                 }

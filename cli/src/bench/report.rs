@@ -21,6 +21,8 @@ pub(crate) struct Report {
     durability: &'static str,
     /// Calls a second that arrived; absent in a closed loop.
     rate: Option<f64>,
+    /// Of the replicas, in milliseconds; absent: the library's own.
+    tick_ms: Option<f64>,
     seed: u64,
     warm_up_seconds: f64,
     seconds: f64,
@@ -94,6 +96,7 @@ impl Report {
                 Durability::None => "none",
             },
             rate: plan.rate,
+            tick_ms: plan.embedded.tick.map(|tick| tick.as_secs_f64() * 1e3),
             seed: plan.seed,
             warm_up_seconds: plan.warm_up.as_secs_f64(),
             seconds,

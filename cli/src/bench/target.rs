@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use plimsoll::Plimsoll;
 use plimsoll::id::TransactionId;
 use plimsoll::key::Value;
+use plimsoll::protocol::config::Profile;
 use plimsoll::protocol::{Query, ReadMode};
 use plimsoll::runtime::{ReadFailed, Rows, SubmitError};
 use plimsoll::transaction::{Settlement, ThunkId};
@@ -32,6 +33,8 @@ pub(crate) struct EmbeddedSettings {
     /// Where; absent: in a new folder that is removed at the end. Never used without durability.
     pub(crate) folder: Option<PathBuf>,
     pub(crate) deadline: Duration,
+    /// Absent: the library's own.
+    pub(crate) tick: Option<Duration>,
 }
 
 /// A database under load.
@@ -57,7 +60,12 @@ impl Target {
             }
             (Durability::Fsync, None) => Some(scratch.insert(scratch_folder()?).path().to_owned()),
         };
+        let mut profile = Profile::lan();
+        if let Some(tick) = settings.tick {
+            profile.active_tick = tick;
+        }
         let mut builder = Plimsoll::builder()
+            .profile(profile)
             .replicas(settings.replicas)
             .registry(workload::registry())
             .deadline(settings.deadline);

@@ -76,6 +76,10 @@ pub(crate) struct BenchArguments {
     /// How long a client waits for an answer, in seconds. After it the end of the call is unknown.
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     deadline: Duration,
+    /// The tick of the replicas in milliseconds: each sends every other one at most one frame in it. A shorter one answers sooner and costs more
+    /// processor time. Default: that of the library, 1 ms.
+    #[arg(long, value_name = "MS", value_parser = tick)]
+    tick: Option<Duration>,
     /// The seed of the clients' draws and of the arrivals.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -155,6 +159,13 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+fn tick(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(ms) if (0.01..=100.0).contains(&ms) => Ok(Duration::from_secs_f64(ms / 1e3)),
+        _ => Err("give a number of milliseconds from 0.01 to 100".to_owned()),
+    }
+}
+
 /// Measures, and prints what came of it.
 pub(crate) fn run(arguments: &BenchArguments, as_json: bool) -> Result<(), Failure> {
     let plan = plan(arguments)?;
@@ -219,6 +230,7 @@ fn plan(arguments: &BenchArguments) -> Result<Plan, Failure> {
             durability: arguments.durability,
             folder: arguments.folder.clone(),
             deadline: arguments.deadline,
+            tick: arguments.tick,
         },
     })
 }

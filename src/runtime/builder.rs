@@ -166,7 +166,10 @@ impl Builder {
         // From here on what was started is stopped when this is dropped.
         let shared = Shared::new(handles, Arc::clone(&registry), self.deadline);
         let mut stores = stores.into_iter();
-        for (node, inbox) in nodes.into_iter().zip(receivers) {
+        let count = self.replicas;
+        for (number, (node, inbox)) in (0..count).zip(nodes.into_iter().zip(receivers)) {
+            // Were they all to tick at once, each would answer the others' frames a whole tick late.
+            let clocks = clocks.earlier(self.profile.active_tick * number / count);
             let config = NodeConfig {
                 id: node,
                 cluster,

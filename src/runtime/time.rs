@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::time::{Monotonic, Now, WallTime};
 
@@ -19,6 +19,12 @@ impl Clocks {
         Self { start: Instant::now() }
     }
 
+    /// The same, counted from some time before.
+    pub(crate) fn earlier(self, by: Duration) -> Self {
+        let start = self.start.checked_sub(by).unwrap_or(self.start);
+        Self { start }
+    }
+
     pub(crate) fn now(&self) -> Now {
         Now {
             wall: wall(),
@@ -28,7 +34,7 @@ impl Clocks {
 
     /// The moment of a monotonic reading.
     pub(crate) fn moment(&self, at: Monotonic) -> Instant {
-        self.start + std::time::Duration::from_micros(at.0)
+        self.start + Duration::from_micros(at.0)
     }
 }
 
@@ -88,8 +94,6 @@ impl Waiter {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[allow(clippy::disallowed_methods, reason = "the roof is tested by the real clock")]

@@ -177,6 +177,7 @@ where
         work,
         view,
         mark: SyncMark::default(),
+        unwritten: Vec::new(),
         unpruned_bytes: 0,
         calls: BTreeMap::new(),
         requests: 0,
@@ -217,6 +218,8 @@ struct Replica<T> {
     view: LogView,
     /// The last one under which something was written.
     mark: SyncMark,
+    /// What is to be written, until all inputs that are there have been taken in: the sync that follows is one for all of them.
+    unwritten: Vec<LogEntry>,
     /// Bytes of records written since the log was last looked at for what can be dropped.
     unpruned_bytes: usize,
     calls: BTreeMap<RequestId, Waiting>,
@@ -263,7 +266,9 @@ impl<T: Transport> Replica<T> {
                     Ok(())
                 }
             };
-            if result.and_then(|()| self.take_in(&mut inbox, &mut done)).is_err() {
+            let result = result.and_then(|()| self.take_in(&mut inbox, &mut done));
+            self.write();
+            if result.is_err() {
                 break;
             }
         }
@@ -350,6 +355,8 @@ impl<T: Transport> Replica<T> {
         if self.unpruned_bytes >= PRUNE_BYTES {
             self.unpruned_bytes = 0;
             let (floor, restated) = (self.node.log_floor(), self.node.restate());
+            // What is restated must stand behind what the node has said before.
+            self.write();
             drop(self.writes.send(Write::Prune { floor, restated }));
         }
     }
@@ -361,7 +368,7 @@ impl<T: Transport> Replica<T> {
             Effect::Persist { mark, entries } => {
                 self.mark = mark;
                 self.unpruned_bytes += entries.iter().map(record_bytes).sum::<usize>();
-                drop(self.writes.send(Write::Entries { mark, entries }));
+                self.unwritten.extend(entries);
             }
             Effect::Evaluate(batch) => self.hand_out(Work::Evaluate(batch, self.mark)),
             Effect::Read { request, at, query } => {
@@ -389,6 +396,17 @@ impl<T: Transport> Replica<T> {
             Effect::Quarantine(divergence) => {
                 tracing::error!(node = %self.node.id(), ?divergence, "is quarantined: its state differs from that of a majority");
             }
+        }
+    }
+
+    /// Hands the log what is to be written.
+    fn write(&mut self) {
+        if !self.unwritten.is_empty() {
+            let entries = std::mem::take(&mut self.unwritten);
+            drop(self.writes.send(Write::Entries {
+                mark: self.mark,
+                entries,
+            }));
         }
     }
 

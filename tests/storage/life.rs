@@ -121,6 +121,10 @@ impl<'a> Life<'a> {
 
     /// Submits some, and stops before they are answered.
     pub(crate) fn submit_some(&mut self, until: usize) {
+        if self.replica.has_unsynced() {
+            // Perhaps the ceiling, and then there are no timestamps.
+            return;
+        }
         let due_us = self.submitted as u64 * self.workload.gap_ms * 1000;
         if self.now_us < due_us {
             // The ceiling follows, and then there are timestamps.

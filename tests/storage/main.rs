@@ -1,6 +1,7 @@
 //! The store of a whole replica on a simulated disk: log and versions of one disk, driven by a real node.
 
 mod crashes;
+mod full;
 mod install;
 mod life;
 mod model;

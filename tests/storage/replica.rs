@@ -193,7 +193,7 @@ impl Replica {
 
     /// Makes durable what was written.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
-        if self.durable < self.mark {
+        if self.has_unsynced() {
             if self.layout.planted != Some(Planted::SyncLeftOut) {
                 self.log.sync()?;
             }
@@ -230,7 +230,7 @@ impl Replica {
             return self.end_flush();
         }
         // Versions are durable no earlier than the entries before them.
-        if self.unflushed >= self.layout.flush_records && self.durable == self.mark {
+        if self.unflushed >= self.layout.flush_records && !self.has_unsynced() {
             self.begin_flush();
         }
         Ok(())
@@ -267,9 +267,14 @@ impl Replica {
         self.end_flush()
     }
 
+    /// Whether something is to be made durable.
+    pub(crate) fn has_unsynced(&self) -> bool {
+        self.durable < self.mark
+    }
+
     /// Whether nothing waits and nothing is to be made durable.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.inputs.is_empty() && self.durable == self.mark
+        self.inputs.is_empty() && !self.has_unsynced()
     }
 
     /// Everything that is stored.

@@ -186,6 +186,24 @@ fn the_machine_stops_in_the_middle_of_the_operation_that_was_planned() {
 }
 
 #[test]
+fn a_disk_that_is_full_once_refuses_the_write_that_needs_room() {
+    let (disk, file) = with_sectors(2);
+    let next = disk.operations() + 1;
+    for operation in [next, next + 1] {
+        disk.inject_at(operation, Fault::Full);
+    }
+    file.write(0, &[2; 2 * SECTOR])
+        .expect("what is written over takes no room");
+    let error = file
+        .write(SECTOR_BYTES, &[3; 2 * SECTOR])
+        .expect_err("there is no room for the second");
+    assert_eq!(error.kind(), ErrorKind::StorageFull);
+    assert_eq!(sectors_of(&bytes_of(&disk, "a")), [2, 3]);
+    file.write(SECTOR_BYTES, &[3; 2 * SECTOR]).expect("there is room again");
+    assert_eq!(disk.faults()["full"], 1);
+}
+
+#[test]
 fn a_full_disk_takes_what_fits_and_goes_on_when_there_is_room() {
     let (disk, file) = with_sectors(2);
     assert_eq!(disk.used(), 2 * SECTOR_BYTES);

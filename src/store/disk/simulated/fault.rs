@@ -10,6 +10,8 @@ pub enum Fault {
     WriteError,
     /// A sync gives an error. Any of what was unsynced is durable, and the rest is gone.
     SyncError,
+    /// A write that needs more room finds none, perhaps after a part of it; one that needs none is made. The next one finds room again.
+    Full,
     /// A write is acknowledged and never becomes durable; it is read back from the cache until the machine stops.
     LostWrite,
     /// A write is acknowledged and nothing becomes of it but that the file grows: what is read back is what stood there before.
@@ -26,6 +28,7 @@ impl Fault {
             Self::ReadError => "read error",
             Self::WriteError => "write error",
             Self::SyncError => "sync error",
+            Self::Full => "full",
             Self::LostWrite => "lost write",
             Self::StaleRead => "stale read",
             Self::MisdirectedWrite => "misdirected write",
@@ -36,7 +39,7 @@ impl Fault {
     pub(super) fn target(self) -> Target {
         match self {
             Self::ReadError => Target::Read,
-            Self::WriteError | Self::LostWrite | Self::StaleRead | Self::MisdirectedWrite => Target::Write,
+            Self::WriteError | Self::Full | Self::LostWrite | Self::StaleRead | Self::MisdirectedWrite => Target::Write,
             Self::SyncError => Target::Sync,
         }
     }

@@ -214,7 +214,11 @@ impl Medium {
     }
 
     fn write_or_fail(&mut self, id: FileId, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let more = self.capacity.map(|capacity| capacity.saturating_sub(self.used()));
+        let met = self.meets(Target::Write);
+        let more = match met {
+            Some(Fault::Full) => Some(0),
+            _ => self.capacity.map(|capacity| capacity.saturating_sub(self.used())),
+        };
         let fitting = more.map(|more| self.file(id).fitting(offset, bytes.len(), more));
         if let Some(fitting) = fitting
             && fitting < bytes.len()
@@ -227,7 +231,7 @@ impl Medium {
                 "simulated: the medium is full",
             ));
         }
-        match self.meets(Target::Write) {
+        match met {
             Some(Fault::WriteError) => {
                 self.happens(Fault::WriteError.name(), 1);
                 self.write_in_part(id, offset, bytes);
@@ -248,7 +252,7 @@ impl Medium {
                 }
                 None => self.file(id).write(offset, bytes),
             },
-            Some(Fault::ReadError | Fault::SyncError) | None => self.file(id).write(offset, bytes),
+            Some(Fault::ReadError | Fault::SyncError | Fault::Full) | None => self.file(id).write(offset, bytes),
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod full;
+mod golden;
 mod install;
 mod life;
 mod model;

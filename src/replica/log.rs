@@ -21,6 +21,10 @@ pub struct ReplicaLog<L> {
     run_bytes: usize,
     /// Bytes of records in all runs.
     bytes: usize,
+    /// The front was dropped before it was opened.
+    is_pruned: bool,
+    /// The lowest bound that was found in it below which records may be missing.
+    covered: Option<Hlc>,
 }
 
 /// Entries that are dropped together.
@@ -46,13 +50,15 @@ impl<L: Log<Entry = LogEntry>> ReplicaLog<L> {
     /// *Errors* when the log cannot be read: nothing of it may be used.
     pub fn open(log: L, run_bytes: usize, on_progress: &mut dyn FnMut(u64)) -> Result<(Self, Recovered), L::Error> {
         let mut recovered = Recovered::default();
+        let first = log.first();
         let mut replica_log = Self {
+            is_pruned: first > 0,
+            covered: None,
             log,
             runs: VecDeque::new(),
             run_bytes,
             bytes: 0,
         };
-        let first = replica_log.log.first();
         let mut next = first;
         loop {
             let entries = replica_log.log.read(next, READ_AT_ONCE)?;
@@ -86,6 +92,13 @@ impl<L: Log<Entry = LogEntry>> ReplicaLog<L> {
     /// *Errors*: stop, what was written since the last success may or may not be durable.
     pub fn sync(&mut self) -> Result<(), L::Error> {
         self.log.sync().map(drop)
+    }
+
+    /// How far the versions beside it must have been flushed when it was opened: its front is gone, and with it records at or below, which
+    /// were in them. [`Hlc::ZERO`] if nothing was dropped.
+    pub fn needs_versions(&self) -> Hlc {
+        // What was restated before the front went is there. Bounds of snapshots that were only about to be installed lie above.
+        self.covered.filter(|_| self.is_pruned).unwrap_or_default()
     }
 
     /// About how many bytes of records it holds.
@@ -132,6 +145,9 @@ impl<L: Log<Entry = LogEntry>> ReplicaLog<L> {
     }
 
     fn note(&mut self, end: u64, entry: &LogEntry) {
+        if let LogEntry::Covered { bound } = entry {
+            self.covered = Some(self.covered.map_or(*bound, |covered| covered.min(*bound)));
+        }
         let (highest, bytes) = weigh(entry);
         self.extend(end, highest, bytes);
     }

@@ -186,10 +186,34 @@ impl DiskState {
         &self.executor
     }
 
-    /// Drops all versions on `disk`, which nobody has open.
+    /// The log beside these versions can do without what they hold.
+    ///
+    /// *Given* how far it [needs](super::ReplicaLog::needs_versions) them.
+    ///
+    /// *Errors* with [`StoreError::Damaged`] when they do not reach so far: they were dropped, or are older than the log. A node that
+    /// started with both would evaluate the rest of its log as if it were all there is.
+    pub fn check_reach(&self, needed: Hlc) -> Result<(), StoreError> {
+        let flushed = self.flushed();
+        if flushed >= needed {
+            return Ok(());
+        }
+        Err(StoreError::Damaged {
+            file: format!("{}/{}", self.disk.path(), NAMES[self.current]),
+            place: "the bound of the last flush".to_owned(),
+            reason: format!(
+                "it is {flushed}, but the front of the log was dropped up to {needed}, and is nowhere else"
+            ),
+        })
+    }
+
+    /// Drops all versions on `disk`, which nobody has open: they are damaged. The log stays, and with it all that the node has acknowledged,
+    /// voted and promised.
+    ///
+    /// What they held must come from somewhere else, and be durable, before a node starts from that log: from a log whose front was never
+    /// dropped, or from a peer's snapshot. [`DiskState::check_reach`] says so.
     ///
     /// *Errors*: the medium fails; some may be gone.
-    pub(super) fn discard_versions(disk: &dyn Disk) -> Result<(), StoreError> {
+    pub fn discard_versions(disk: &dyn Disk) -> Result<(), StoreError> {
         for place in [0, 1] {
             remove_versions(disk, place)?;
         }

@@ -98,6 +98,7 @@ fn open(disk: Arc<dyn Disk>, node: NodeId, cluster: ClusterId, registry: &Arc<Re
             tracing::info!(%node, entries, of = opened.entries, "replays its log");
         }
     })?;
+    state.check_reach(log.needs_versions())?;
     Ok(Opened {
         identity,
         log,

@@ -272,3 +272,39 @@ fn a_crash_while_versions_are_dropped_leaves_them_or_nothing_or_what_is_to_be_dr
         }
     }
 }
+
+#[test]
+fn a_replica_without_its_versions_starts_only_from_a_whole_log() {
+    let workload = Workload::new(short().transactions);
+    for (count, is_pruned) in [(20, false), (100, true)] {
+        let disk = flushed_after(&workload, count);
+        let before = open(&disk, &workload);
+        let flushed = before.flushed();
+        drop(before);
+        DiskState::discard_versions(&disk).expect("a sound disk");
+        let start = |disk: &SimulatedDisk| Life::open(&workload, short().layout, disk.clone(), 900_000_000, count);
+        match start(&disk) {
+            Ok(mut life) => {
+                assert!(!is_pruned, "what is in front is nowhere");
+                life.catch_up(&mut Unwatched).expect("a sound disk");
+                life.assert_contents(&"evaluated from the whole log");
+            }
+            Err(error) => {
+                assert!(is_pruned, "{error}");
+                let text = error.to_string();
+                assert!(
+                    matches!(&error, StoreError::Damaged { .. }) && text.contains("/versions-a"),
+                    "{text}"
+                );
+                assert!(text.contains("other replicas"), "{text}");
+                // Nothing but the versions is missing: with those of a peer that has come as far it starts.
+                let mut peer = open(&flushed_after(&workload, count), &workload);
+                assert_eq!(peer.flushed(), flushed);
+                install(&mut peer, &mut open(&disk, &workload)).expect("a sound disk");
+                let mut life = start(&disk).expect("they are there again");
+                life.catch_up(&mut Unwatched).expect("a sound disk");
+                life.assert_contents(&"from a snapshot");
+            }
+        }
+    }
+}

@@ -119,6 +119,7 @@ impl Replica {
         };
         let (segments, _) = SegmentLog::open(disk, OWN.storage, options, &mut |_, _| {})?;
         let (log, recovered) = ReplicaLog::open(segments, layout.run_bytes, &mut |_| {})?;
+        state.check_reach(log.needs_versions())?;
         let config = NodeConfig {
             id: OWN.node,
             cluster: OWN.cluster,

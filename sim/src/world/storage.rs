@@ -271,6 +271,9 @@ impl Storage {
         let (segments, _) = segments.map_err(|error| self.judge(error))?;
         let opened = ReplicaLog::open(segments, RUN_BYTES, &mut |_| {});
         let (log, recovered) = opened.map_err(|error| self.judge(error))?;
+        state
+            .check_reach(log.needs_versions())
+            .map_err(|error| Trouble::Broken(error.to_string()))?;
         let unsaid = self.compare(log.log()).map_err(Trouble::Broken)?;
         self.pending.extend(unsaid.iter().cloned());
         self.settle(&log);

@@ -98,6 +98,7 @@ pub mod protocol;
 pub mod client;
 pub mod replica;
 // -- roof
+pub mod net;
 pub mod runtime;
 
 pub use runtime::Plimsoll;

@@ -7,6 +7,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::replica::Event;
 use crate::id::NodeId;
+use crate::net::Peers;
 use crate::protocol::message::Message;
 
 /// The way to the other nodes.
@@ -42,5 +43,11 @@ impl Transport for Channels {
             // That replica has stopped.
             Err(TrySendError::Closed(_)) => {}
         }
+    }
+}
+
+impl Transport for Peers {
+    fn send(&mut self, to: NodeId, messages: Vec<Message>) {
+        Self::send(self, to, messages);
     }
 }

@@ -10,16 +10,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use quinn::{Connecting, Connection, ConnectionError, Incoming, TransportConfig, VarInt};
 use rustls_pki_types::CertificateDer;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::bounds::{Bounds, InvalidBounds};
 use super::credentials::Credentials;
 use super::name::{Caller, Name};
 use super::refused::{Cause, Refusals, Refused};
+use super::restart::endpoint_config;
 use super::service::{self, Service};
 use super::tls;
 use crate::id::{ClusterId, NodeId};
@@ -136,6 +139,8 @@ pub(super) struct Shared {
     calling: quinn::ClientConfig,
     handshakes: AtomicUsize,
     accepted: Mutex<Accepted>,
+    /// Told when a node has called, for those that are to be called.
+    arrivals: Mutex<BTreeMap<NodeId, Arc<Notify>>>,
     is_serving: AtomicBool,
 }
 
@@ -167,7 +172,7 @@ impl Endpoint {
         };
         let socket = std::net::UdpSocket::bind(address).map_err(failed)?;
         let tokio = Arc::new(quinn::TokioRuntime);
-        let quinn = quinn::Endpoint::new(quinn::EndpointConfig::default(), accepting, socket, tokio).map_err(failed)?;
+        let quinn = quinn::Endpoint::new(endpoint_config(credentials), accepting, socket, tokio).map_err(failed)?;
         let shared = Shared {
             cluster: credentials.cluster(),
             caller: credentials.caller(),
@@ -178,6 +183,7 @@ impl Endpoint {
             calling,
             handshakes: AtomicUsize::new(0),
             accepted: Mutex::default(),
+            arrivals: Mutex::default(),
             is_serving: AtomicBool::new(false),
         };
         let shared = Arc::new(shared);
@@ -278,6 +284,15 @@ impl Shared {
         })
     }
 
+    /// Is told each time that the node calls: a node that calls is there to be called.
+    pub(super) fn arrival(&self, node: NodeId) -> Arc<Notify> {
+        Arc::clone(self.arrivals().entry(node).or_default())
+    }
+
+    fn arrivals(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<Notify>>> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn accepted(&self) -> MutexGuard<'_, Accepted> {
         // Each change is one step, so what a panicking thread leaves is whole.
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
@@ -295,6 +310,10 @@ fn accepting(tls: quinn::crypto::rustls::QuicServerConfig, bounds: &Bounds) -> q
     config
 }
 
+/// What the first packets take the round trip for until it is measured: they are sent again after three times that, since who
+/// is called may just be coming up.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
 fn transport(bounds: &Bounds) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let idle = bounds
@@ -302,6 +321,7 @@ fn transport(bounds: &Bounds) -> TransportConfig {
         .try_into()
         .expect("the bounds keep it below an hour");
     transport.max_idle_timeout(Some(idle));
+    transport.initial_rtt(INITIAL_RTT);
     transport.keep_alive_interval(Some(bounds.keep_alive));
     transport.datagram_receive_buffer_size(None);
     transport.max_concurrent_uni_streams(VarInt::from_u32(0));
@@ -514,7 +534,10 @@ async fn serve(shared: Arc<Shared>, connection: Connection, caller: Caller, serv
             return Close::Refused(cause).apply(&connection);
         }
     };
-    if matches!(caller, Caller::Node(_)) {
+    if let Caller::Node(node) = caller {
+        if let Some(arrival) = shared.arrivals().get(&node) {
+            arrival.notify_one();
+        }
         connection.set_receive_window(VarInt::from_u32(shared.bounds.node_window_bytes));
         connection.set_max_concurrent_uni_streams(VarInt::from_u32(1 + shared.bounds.bulk_streams_max));
     }

@@ -15,6 +15,9 @@
 //! counted ([`Refused`]), and harms nothing else. Bytes that are not even a packet of QUIC are dropped below this module, uncounted.
 //! How much anybody can make an endpoint hold is in [`Bounds`].
 //!
+//! A node that was killed and comes back is noticed at once, by both: what still reaches its old connections it disowns, and whom it calls
+//! calls it in turn without waiting for the next attempt.
+//!
 //! It resends nothing beyond what QUIC does on one connection: the protocol goes on from the position that was acknowledged.
 //! The version of what is spoken is `plimsoll/1`, agreed in the handshake. Tests: `tests/net`.
 
@@ -27,6 +30,7 @@ mod name;
 mod peers;
 mod refused;
 mod requests;
+mod restart;
 mod service;
 mod tls;
 

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use plimsoll::id::Epoch;
-use plimsoll::net::{Address, Authority, Bounds};
+use plimsoll::net::{Address, Authority, Bounds, Credentials};
 use plimsoll::protocol::message::{Message, SnapshotChunk};
 
-use crate::site::{Site, authority, bounds, message, node, pair, until, within, word};
+use crate::site::{Site, authority, bounds, loopback, message, node, pair, until, within, word};
 
 #[test]
 fn two_nodes_exchange_frames_in_order() {
@@ -82,6 +82,68 @@ fn a_node_that_comes_back_on_the_same_port_is_reached_again() {
         let mut two = reopen(&authority, 2, address).await;
         say_until_heard(&one, &mut two).await;
         assert_eq!(one.peers.status()[&node(2)].connections, 2);
+    });
+}
+
+#[test]
+fn a_node_that_was_killed_and_comes_back_is_reached_before_the_idle_time_out() {
+    within(async {
+        let authority = authority();
+        let patient = Bounds {
+            // Both longer than the test.
+            idle_timeout: Duration::from_secs(600),
+            handshake_time_max: Duration::from_secs(600),
+            ..bounds()
+        };
+        let one = Site::open_with(&authority, 1, loopback(), patient.clone()).unwrap();
+        let issued = authority.node(node(2), None).unwrap();
+        let credentials = Credentials::from_pem(&issued.certificate, &issued.key, authority.certificate()).unwrap();
+        // With the runtime all of its tasks go before anybody is told.
+        let doomed = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut two = {
+            let _inside = doomed.enter();
+            Site::open_as(&credentials, loopback(), patient.clone()).unwrap()
+        };
+        one.knows(&two);
+        say_until_heard(&one, &mut two).await;
+        let address = two.address();
+        tokio::task::block_in_place(|| doomed.shutdown_timeout(Duration::from_secs(10)));
+        drop(two);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(one.peers.status()[&node(2)].is_connected, "it has not noticed");
+        let mut two = loop {
+            match Site::open_as(&credentials, address, patient.clone()) {
+                Ok(site) => break site,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        say_until_heard(&one, &mut two).await;
+        assert_eq!(one.peers.status()[&node(2)].connections, 2);
+    });
+}
+
+#[test]
+fn a_node_that_calls_is_called_without_waiting_for_the_next_attempt() {
+    within(async {
+        let authority = authority();
+        let patient = Bounds {
+            backoff_min: Duration::from_secs(600),
+            backoff_max: Duration::from_secs(600),
+            handshake_time_max: Duration::from_millis(100),
+            ..bounds()
+        };
+        let one = Site::open_with(&authority, 1, loopback(), patient).unwrap();
+        let address = Site::open(&authority, 2).close().await;
+        one.peers.set_address(node(2), address.into());
+        one.say(2, 0..1);
+        until(|| one.peers.status()[&node(2)].dropped_stale == 1).await;
+        let mut two = reopen(&authority, 2, address).await;
+        two.knows(&one);
+        say_until_heard(&one, &mut two).await;
     });
 }
 
@@ -177,8 +239,7 @@ fn what_waits_for_an_unreachable_node_is_bounded_and_counted() {
             idle_timeout: Duration::from_secs(600),
             ..bounds()
         };
-        let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let one = Site::open_with(&authority, 1, address, tight).unwrap();
+        let one = Site::open_with(&authority, 1, loopback(), tight).unwrap();
         // Nobody reads here, and nobody says so either.
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         one.peers.set_address(node(2), silent.local_addr().unwrap().into());
@@ -195,7 +256,7 @@ fn what_waited_through_a_failed_attempt_is_dropped_and_counted() {
             handshake_time_max: Duration::from_millis(100),
             ..bounds()
         };
-        let one = Site::open_with(&authority, 1, crate::site::loopback(), hasty).unwrap();
+        let one = Site::open_with(&authority, 1, loopback(), hasty).unwrap();
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         one.peers.set_address(node(2), silent.local_addr().unwrap().into());
         one.say(2, 0..25);

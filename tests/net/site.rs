@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use plimsoll::id::{ClusterId, Epoch, NodeId};
-use plimsoll::net::{Authority, Bounds, Credentials, Endpoint, OpenError, Peers, Refused, Service};
+use plimsoll::net::{Authority, Bounds, Caller, Credentials, Endpoint, OpenError, Peers, Refused, Service};
 use plimsoll::protocol::message::{Fetch, Message};
 use plimsoll::time::Hlc;
 use tokio::sync::mpsc::{Receiver, channel};
@@ -63,10 +63,10 @@ pub(crate) fn credentials_of_client(authority: &Authority) -> Credentials {
     Credentials::from_pem(&issued.certificate, &issued.key, authority.certificate()).expect("what was just made")
 }
 
-/// Bounds with which a dead connection is soon seen.
+/// Bounds with which calls follow each other soon, and a machine that is busy with other tests takes no connection for dead.
 pub(crate) fn bounds() -> Bounds {
     Bounds {
-        idle_timeout: Duration::from_millis(1_000),
+        idle_timeout: Duration::from_secs(20),
         keep_alive: Duration::from_millis(200),
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(100),
@@ -95,7 +95,14 @@ impl Site {
         address: SocketAddr,
         bounds: Bounds,
     ) -> Result<Self, OpenError> {
-        let endpoint = Endpoint::open(address, &credentials_of_node(authority, number), bounds)?;
+        Self::open_as(&credentials_of_node(authority, number), address, bounds)
+    }
+
+    pub(crate) fn open_as(credentials: &Credentials, address: SocketAddr, bounds: Bounds) -> Result<Self, OpenError> {
+        let Caller::Node(own) = credentials.caller() else {
+            panic!("a site is a node's");
+        };
+        let endpoint = Endpoint::open(address, credentials, bounds)?;
         let (sender, inbox) = channel(1 << 16);
         let take = move |from, messages| sender.try_send((from, messages)).is_ok();
         endpoint.serve(Service::new(take, |_, mut request: Vec<u8>| async move {
@@ -104,7 +111,7 @@ impl Site {
         }));
         let peers = Peers::new(&endpoint);
         Ok(Self {
-            number,
+            number: own.number(),
             endpoint,
             peers,
             inbox,

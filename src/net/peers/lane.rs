@@ -24,6 +24,10 @@ use crate::protocol::message::Message;
 /// Bytes that are put together for one write, unless the first frame alone has more.
 const WRITE_BYTES: usize = 256 << 10;
 
+/// How long a call may take before a sign of its node makes it a vain one. Well above a round trip, so that nodes that call each other at
+/// the same time do not break off each other's calls.
+const VAIN_AFTER: Duration = Duration::from_millis(500);
+
 /// Below that of the stream for frames, which has 0.
 const BULK_PRIORITY: i32 = -1;
 
@@ -111,9 +115,14 @@ impl Lane {
         for attempt in 0.. {
             // Held while calling and no longer, so that the endpoint's address is free when it has been closed.
             let Some(shared) = endpoint.upgrade() else { return };
+            let arrival = shared.arrival(self.peer);
             let target = address.borrow_and_update().clone();
             add(&self.counters.attempts, 1);
-            let connected = self.connect(&shared, &target, attempt).await;
+            let connected = tokio::select! {
+                connected = self.connect(&shared, &target, attempt) => connected,
+                // It has come up while it was called in vain: a new call is heard sooner than the repetition of the old one.
+                () = async { sleep(VAIN_AFTER).await; arrival.notified().await } => continue,
+            };
             drop(shared);
             match connected {
                 Ok(connection) => {
@@ -142,6 +151,7 @@ impl Lane {
             }
             tokio::select! {
                 () = sleep(backoff.next()) => {}
+                () = arrival.notified() => backoff.reset(),
                 changed = address.changed() => match changed {
                     Ok(()) => backoff.reset(),
                     Err(_) => return,

@@ -47,6 +47,9 @@ pub struct Bounds {
     pub answer_bytes_max: usize,
     /// Requests of one connection that are worked on at a time. Beyond: the server reads no further, and a client refuses to send.
     pub requests_max: usize,
+    /// Bytes of the requests of one connection that are worked on and of the answers that are not written yet. From there on the server
+    /// reads no further; what was begun together may still go beyond, by as many answers as requests may be worked on.
+    pub requests_bytes_max: usize,
     /// How long an answer may take to be taken by its reader. Beyond: the connection is closed.
     pub answer_time_max: Duration,
 }
@@ -70,7 +73,8 @@ impl Default for Bounds {
             backoff_max: Duration::from_secs(1),
             request_bytes_max: RECORD_BYTES_MAX + (64 << 10),
             answer_bytes_max: FRAME_BYTES_MAX,
-            requests_max: 1_024,
+            requests_max: 256,
+            requests_bytes_max: 8 << 20,
             answer_time_max: Duration::from_secs(30),
         }
     }
@@ -132,6 +136,7 @@ impl Bounds {
                 (1..=1 << 20).contains(&self.requests_max),
                 "requests_max lies between 1 and 1,048,576",
             ),
+            (self.requests_bytes_max > 0, "requests_bytes_max is at least 1"),
         ];
         match rules.iter().find(|(is_kept, _)| !is_kept) {
             Some((_, rule)) => Err(InvalidBounds(rule)),

@@ -534,6 +534,9 @@ async fn serve(shared: Arc<Shared>, connection: Connection, caller: Caller, serv
             return Close::Refused(cause).apply(&connection);
         }
     };
+    if caller == Caller::Client {
+        connection.set_send_window(u64::from(shared.bounds.client_window_bytes));
+    }
     if let Caller::Node(node) = caller {
         if let Some(arrival) = shared.arrivals().get(&node) {
             arrival.notify_one();

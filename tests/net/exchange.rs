@@ -164,6 +164,24 @@ fn a_node_that_comes_back_on_another_port_is_reached_there() {
 }
 
 #[test]
+fn frames_are_sent_from_threads_outside_of_the_runtime() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (one, mut two) = runtime.block_on(async {
+        let authority = authority();
+        (Site::open(&authority, 1), Site::open(&authority, 2))
+    });
+    assert!(tokio::runtime::Handle::try_current().is_err());
+    one.knows(&two);
+    one.say(2, 0..10);
+    let heard = async { tokio::time::timeout(Duration::from_secs(30), two.hears(1, 0..10)).await };
+    runtime.block_on(heard).expect("in time");
+}
+
+#[test]
 fn a_name_is_looked_up() {
     within(async {
         let authority = authority();

@@ -34,7 +34,12 @@ where
 fn every_request_gets_its_own_answer() {
     within(async {
         let authority = authority();
-        let (site, client) = (Site::open(&authority, 1), client(&authority));
+        let many = Bounds {
+            requests_max: 500,
+            ..bounds()
+        };
+        let site = Site::open(&authority, 1);
+        let client = Endpoint::open(loopback(), &credentials_of_client(&authority), many).unwrap();
         let connection = connect(&client, &site.endpoint).await;
         let mut asked = tokio::task::JoinSet::new();
         for number in 0..500_u32 {
@@ -198,6 +203,46 @@ fn a_node_works_on_no_more_requests_of_a_connection_than_its_bound() {
             ended.unwrap();
         }
         assert_eq!(most.load(Ordering::SeqCst), 4);
+    });
+}
+
+#[test]
+fn a_node_reads_no_further_while_requests_and_answers_of_a_connection_hold_its_bound() {
+    within(async {
+        let authority = authority();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&begun);
+        let tight = Bounds {
+            requests_bytes_max: 1 << 20,
+            ..bounds()
+        };
+        let site = answering(&authority, tight, move |_, request| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async move { request.repeat(1 << 20) }
+        });
+        // Answers of a mebibyte each, which nobody reads; the windows take a few of them.
+        let intruder = crate::intruder::Intruder::certified(&authority, None);
+        let connection = intruder.connect(1, site.local_address().unwrap()).await.unwrap();
+        let (mut sending, mut receiving) = connection.open_bi().await.unwrap();
+        const ASKED: usize = 100;
+        for number in 0..ASKED as u64 {
+            let mut request = [0; 14];
+            request[0] = 1;
+            request[4..12].copy_from_slice(&number.to_le_bytes());
+            sending.write_all(&request).await.unwrap();
+            // What is begun at once is bounded by its number alone.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut last = usize::MAX;
+        while last != begun.load(Ordering::SeqCst) {
+            last = begun.load(Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        assert!((1..ASKED / 2).contains(&last), "{last} requests were begun");
+        sending.finish().unwrap();
+        let answers = receiving.read_to_end(ASKED * (13 + (1 << 20))).await.unwrap();
+        assert_eq!(answers.len(), ASKED * (13 + (1 << 20)));
+        assert_eq!(begun.load(Ordering::SeqCst), ASKED);
     });
 }
 

@@ -1,11 +1,12 @@
 //! The answering end: reads requests, has them handled, and writes answers as they come.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::BytesMut;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -18,10 +19,54 @@ use crate::net::service::Service;
 /// Bytes of answers that are put together for one write, unless the first alone has more.
 const WRITE_BYTES: usize = 256 << 10;
 
+/// The bytes of requests and answers that a connection makes this end hold.
+struct Ledger {
+    bytes_max: usize,
+    bytes: AtomicUsize,
+    freed: Notify,
+}
+
+impl Ledger {
+    fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            bytes_max,
+            bytes: AtomicUsize::new(0),
+            freed: Notify::new(),
+        })
+    }
+
+    fn hold(self: &Arc<Self>, bytes: usize) -> Held {
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let ledger = Arc::clone(self);
+        Held { ledger, bytes }
+    }
+
+    /// Waits until more may be held. Only one waits, so that a mark which was left is its own.
+    async fn room(&self) {
+        while self.bytes.load(Ordering::Acquire) >= self.bytes_max {
+            self.freed.notified().await;
+        }
+    }
+}
+
+/// Bytes that are in the ledger while this is there.
+struct Held {
+    ledger: Arc<Ledger>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.ledger.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.ledger.freed.notify_one();
+    }
+}
+
 /// An answer, and the right to work on a request, which is free again once the answer is written.
 struct Answered {
     parcel: Parcel,
     _permit: OwnedSemaphorePermit,
+    _held: Held,
 }
 
 /// The duty to answer one request. If it is dropped, the caller is told that there is no answer.
@@ -30,6 +75,8 @@ struct Duty {
     bytes_max: usize,
     answers: UnboundedSender<Answered>,
     permit: Option<OwnedSemaphorePermit>,
+    /// The request's, while it is worked on.
+    held: Held,
 }
 
 impl Duty {
@@ -45,12 +92,13 @@ impl Duty {
     fn hand_over(&mut self, kind: Kind, bytes: Vec<u8>) {
         let number = self.number;
         if let Some(permit) = self.permit.take() {
-            let parcel = Parcel { number, kind, bytes };
-            // The connection may have ended in the meantime, and nobody waits any more.
-            let _ = self.answers.send(Answered {
-                parcel,
+            let answered = Answered {
                 _permit: permit,
-            });
+                _held: self.held.ledger.hold(bytes.len()),
+                parcel: Parcel { number, kind, bytes },
+            };
+            // The connection may have ended in the meantime, and nobody waits any more.
+            let _ = self.answers.send(answered);
         }
     }
 }
@@ -103,6 +151,7 @@ async fn read_requests(
     handled: &mut JoinSet<()>,
 ) -> Result<(), Malformed> {
     let permits = Arc::new(Semaphore::new(shared.bounds.requests_max));
+    let ledger = Ledger::new(shared.bounds.requests_bytes_max);
     let mut buffer = BytesMut::new();
     loop {
         match stream.read_chunk(READ_BYTES, true).await {
@@ -115,13 +164,15 @@ async fn read_requests(
             if kind != Kind::Request {
                 return Err(Malformed);
             }
-            // Beyond the bound nothing more is read, which the caller feels.
+            // Beyond the bounds nothing more is read, which the caller feels.
+            ledger.room().await;
             let permit = Arc::clone(&permits).acquire_owned().await;
             let duty = Duty {
                 number,
                 bytes_max: shared.bounds.answer_bytes_max,
                 answers: answers.clone(),
                 permit: Some(permit.expect("the semaphore is never closed")),
+                held: ledger.hold(bytes.len()),
             };
             let answering = service.answer(caller, bytes);
             handled.spawn(async move { duty.answer(answering.await) });

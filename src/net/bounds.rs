@@ -6,9 +6,10 @@ use crate::limits::{FRAME_BYTES_MAX, RECORD_BYTES_MAX};
 
 /// How much an endpoint takes on, and how long it waits. The defaults are for nodes near each other.
 ///
-/// What a stranger can make an endpoint hold is bounded by [`handshakes_max`](Bounds::handshakes_max) handshakes, some ten
-/// kilobytes each. A client can make it hold [`requests_max`](Bounds::requests_max) requests with their answers. A node, which the cluster
-/// trusts, can make it hold one frame for each of its streams.
+/// What a stranger can make an endpoint hold is bounded by [`handshakes_max`](Bounds::handshakes_max) handshakes. One who receives
+/// at many addresses can fill these for [`handshake_time_max`](Bounds::handshake_time_max) at a time, which keeps others from connecting; what
+/// is connected goes on. A client can make it hold [`requests_bytes_max`](Bounds::requests_bytes_max) and what was begun
+/// together. A node, which the cluster trusts, can make it hold one frame for each stream of each of its connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Connections of clients at a time. Beyond: the connection is refused and counted.

@@ -1,5 +1,6 @@
 //! The serial executor: one record after the other. What every other executor must agree with.
 
+use bincode::{Decode, Encode};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ pub struct SerialExecutor<V> {
 }
 
 /// What a read found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Answer {
     /// For each key of the query, in its order.
     pub keys: Vec<Option<Versioned>>,
@@ -48,7 +49,7 @@ pub struct DryRun {
 }
 
 /// Why a snapshot cannot be read. Nothing happened; read at another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 #[non_exhaustive]
 pub enum ReadError {
     /// Its versions were collected.

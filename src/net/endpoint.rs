@@ -237,7 +237,7 @@ impl Endpoint {
     }
 
     /// Closes every connection, and comes back when the others have been told or can be told no more. The address is free soon after.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         self.shared.close();
         self.shared.quinn.wait_idle().await;
     }

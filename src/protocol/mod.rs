@@ -273,7 +273,7 @@ pub struct Evaluated {
 }
 
 /// A replica's digest against that of a majority.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Divergence {
     /// This replica's.
     pub own: Digest,
@@ -284,7 +284,7 @@ pub struct Divergence {
 }
 
 /// At which snapshot to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ReadMode {
     /// Sees everything that was answered anywhere before the read began.
     Strict,
@@ -299,7 +299,7 @@ pub enum ReadMode {
 }
 
 /// What to read at a snapshot.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Query {
     /// Single keys.
     pub keys: Vec<Key>,
@@ -308,7 +308,7 @@ pub struct Query {
 }
 
 /// The core's own answer of a request. (A read's values come from the driver, see [`Effect::Read`].)
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub enum Reply {
     /// The transaction was evaluated.
     Settled(Settlement),
@@ -324,7 +324,7 @@ pub enum Reply {
 }
 
 /// Why the end of a transaction is not known here.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 #[non_exhaustive]
 pub enum Doubt {
     /// This replica was quarantined after it had accepted the transaction.
@@ -346,7 +346,7 @@ pub enum Doubt {
 }
 
 /// Why a request did certainly nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 #[non_exhaustive]
 pub enum Refusal {
     /// This node issues no timestamps in the current epoch.
@@ -361,7 +361,7 @@ pub enum Refusal {
     #[error("overloaded: {what} ({limit} at most); wait and submit again")]
     Overloaded {
         /// Which bound.
-        what: &'static str,
+        what: String,
         /// Its value.
         limit: usize,
     },
@@ -392,6 +392,22 @@ pub enum Refusal {
     Resigned {
         /// This node.
         node: NodeId,
+    },
+    /// The node cannot be reached, and has certainly not seen the request.
+    #[error("{node} cannot be reached: {reason}")]
+    Unreachable {
+        /// Whom.
+        node: NodeId,
+        /// Why.
+        reason: String,
+    },
+    /// The node cannot take the transaction as it is: it does not know its thunk, or its arguments.
+    #[error("{node} does not take it: {reason}")]
+    NotAdmitted {
+        /// Which node.
+        node: NodeId,
+        /// Why.
+        reason: String,
     },
     /// The members cannot be changed so.
     #[error(transparent)]

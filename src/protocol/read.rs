@@ -41,7 +41,7 @@ impl Reads {
     pub(crate) fn check_capacity(&self) -> Result<(), Refusal> {
         if self.waiting.len() >= READS_WAITING_MAX {
             return Err(Refusal::Overloaded {
-                what: "reads wait for their snapshot",
+                what: "reads wait for their snapshot".into(),
                 limit: READS_WAITING_MAX,
             });
         }

@@ -4,6 +4,7 @@
 //! decree should name and when, and when the change is complete: once a majority of the new members acknowledges in an epoch
 //! of theirs, and so holds the whole history. It proposes nothing itself: that is the succession's part.
 
+use bincode::{Decode, Encode};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::quorum::majority;
 use crate::time::{Hlc, Monotonic};
 
 /// A change of the members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Change {
     /// A learner becomes a member and coordinator.
     Join(NodeId),
@@ -67,7 +68,7 @@ impl fmt::Display for Change {
 }
 
 /// Why a change of the members was not made. Nothing was changed by it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 #[non_exhaustive]
 pub enum ChangeError {
     /// The node to leave is no member.

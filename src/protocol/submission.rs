@@ -35,7 +35,10 @@ impl Submissions {
             ("bytes of records wait to be flushed", kept_bytes, STREAM_BYTES_KEPT_MAX),
         ];
         match bounds.into_iter().find(|(_, used, limit)| used >= limit) {
-            Some((what, _, limit)) => Err(Refusal::Overloaded { what, limit }),
+            Some((what, _, limit)) => Err(Refusal::Overloaded {
+                what: what.into(),
+                limit,
+            }),
             None => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::database::{Plimsoll, Shared};
+use super::database::{Plimsoll, Reach, Shared};
 use super::error::ReadFailed;
 
 use super::replica::{self, Parts, ReplicaHandle};
@@ -17,6 +17,7 @@ use super::transport::Channels;
 
 use crate::id::{ClusterId, Epoch, NodeId};
 use crate::limits::MEMBERS_MAX;
+use crate::net;
 use crate::protocol::config::{Membership, NodeConfig, Profile};
 use crate::protocol::node::Node;
 use crate::protocol::{LogEntry, Query, ReadMode};
@@ -26,7 +27,7 @@ use crate::thunk::{Registry, RegistryError, Thunk};
 use crate::time::Hlc;
 
 /// How long a call waits for its answer unless the builder is told otherwise.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a database is opened with.
 #[derive(Debug)]
@@ -67,6 +68,18 @@ pub enum OpenError {
     /// A thunk cannot be registered.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// A node is to be opened, and nobody has said where its files lie.
+    #[error("a node has no folder: name one by `folder`")]
+    NoFolder,
+    /// A node is to be opened with the certificate of a client.
+    #[error("these are the credentials of a client: open a node with those that were made for it")]
+    NotANode,
+    /// A database elsewhere is to be opened, and nobody has said where.
+    #[error("no node is named: name at least one by `node`")]
+    NoNode,
+    /// The network cannot be used.
+    #[error(transparent)]
+    Network(#[from] net::OpenError),
     /// The machine has no room for the threads.
     #[error("the threads of a replica cannot be started: {0}")]
     Threads(#[from] io::Error),
@@ -164,7 +177,7 @@ impl Builder {
             })
             .collect();
         // From here on what was started is stopped when this is dropped.
-        let shared = Shared::new(handles, Arc::clone(&registry), self.deadline);
+        let shared = Shared::new(handles, Arc::clone(&registry), self.deadline, Reach::Within);
         let mut stores = stores.into_iter();
         let count = self.replicas;
         for (number, (node, inbox)) in (0..count).zip(nodes.into_iter().zip(receivers)) {

@@ -1,8 +1,11 @@
 //! The handle on a database: submit, read, ask, resolve, shut down.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,13 +14,16 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::builder::Builder;
+use super::connect::{RemoteBuilder, Remotes};
 use super::error::{ChangeFailed, ReadFailed, ResolveFailed, SubmitError, Unavailable, Uncertain};
+use super::node::{Network, NodeBuilder};
 use super::replica::{Call, Event, ReadReply, ReplicaHandle, ReplicaStatus, overloaded};
 use super::time::wall;
 use crate::client;
 use crate::executor::{Answer, Status};
-use crate::id::{Epoch, TransactionId};
+use crate::id::{Epoch, NodeId, TransactionId};
 use crate::key::{Key, KeyRange, Value};
+use crate::net::{Address, Credentials};
 use crate::protocol::{Change, Query, ReadMode, Refusal, Reply};
 use crate::thunk::{Registry, Resolution, Resolve, Thunk};
 use crate::time::{Hlc, Timestamp};
@@ -60,13 +66,38 @@ pub struct Rows {
 /// Says which replicas there are.
 impl fmt::Debug for Plimsoll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nodes = self.shared.replicas.iter().map(|replica| replica.node);
-        f.debug_tuple("Plimsoll").field(&nodes.collect::<Vec<_>>()).finish()
+        let replicas = self.shared.replicas();
+        let nodes: Vec<_> = replicas.iter().map(|replica| replica.node).collect();
+        f.debug_tuple("Plimsoll").field(&nodes).finish()
     }
 }
 
+/// How the members of a database stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Members {
+    /// The newest epoch that a node has told of.
+    pub epoch: Epoch,
+    /// The nodes that store data in it, ascending.
+    pub members: Vec<NodeId>,
+    /// The nodes that issue timestamps in it, ascending.
+    pub coordinators: Vec<NodeId>,
+    /// Where nodes are, as far as it is known; of replicas in this process nothing is.
+    pub addresses: BTreeMap<NodeId, Address>,
+}
+
+/// Where the replicas of a database are.
+pub(super) enum Reach {
+    /// In this process.
+    Within,
+    /// One in this process.
+    Node(Network),
+    /// Elsewhere.
+    Remote(Arc<Remotes>),
+}
+
 pub(super) struct Shared {
-    replicas: Vec<ReplicaHandle>,
+    replicas: RwLock<Arc<[ReplicaHandle]>>,
+    reach: Reach,
     registry: Arc<Registry>,
     deadline: Duration,
     /// Whom to ask first next time.
@@ -75,9 +106,15 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(replicas: Vec<ReplicaHandle>, registry: Arc<Registry>, deadline: Duration) -> Arc<Self> {
+    pub(super) fn new(
+        replicas: Vec<ReplicaHandle>,
+        registry: Arc<Registry>,
+        deadline: Duration,
+        reach: Reach,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            replicas,
+            replicas: RwLock::new(replicas.into()),
+            reach,
             registry,
             deadline,
             next: AtomicUsize::new(0),
@@ -89,17 +126,50 @@ impl Shared {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
     }
 
+    fn replicas(&self) -> Arc<[ReplicaHandle]> {
+        Arc::clone(&self.replicas.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A node has come that was not known.
+    pub(super) fn add_replica(&self, replica: ReplicaHandle) {
+        let mut replicas = self.replicas.write().unwrap_or_else(PoisonError::into_inner);
+        *replicas = replicas.iter().cloned().chain([replica]).collect();
+    }
+
     fn stop(&self) {
-        for replica in &self.replicas {
+        for replica in self.replicas().iter() {
             // One whose inbox is full is stopped by its next call's sender being gone; one that is closed has stopped.
             let _ = replica.inbox.try_send(Event::Stop);
         }
     }
 
-    /// The replicas, another one first each time.
-    fn by_turns(&self) -> impl Iterator<Item = &ReplicaHandle> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.replicas.len();
-        self.replicas[first..].iter().chain(&self.replicas[..first])
+    /// The replicas, in the order in which to ask them: of those in this process another one first each time, of those elsewhere the one that
+    /// has answered.
+    fn by_turns(&self) -> Vec<ReplicaHandle> {
+        let replicas = self.replicas();
+        let next = match self.reach {
+            Reach::Within => self.next.fetch_add(1, Ordering::Relaxed),
+            Reach::Node(_) | Reach::Remote(_) => self.next.load(Ordering::Relaxed),
+        };
+        let (before, from) = replicas.split_at(next % replicas.len());
+        from.iter().chain(before).cloned().collect()
+    }
+
+    /// A replica cannot be asked: the next call asks another one first.
+    fn pass_over(&self, replica: &ReplicaHandle) {
+        if !matches!(self.reach, Reach::Within) {
+            let replicas = self.replicas();
+            let place = replicas.iter().position(|other| other.node == replica.node);
+            let place = place.unwrap_or_default();
+            // Whoever was passed over first has moved it on.
+            let _ = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+                (next % replicas.len() == place).then_some(place + 1)
+            });
+        }
+    }
+
+    fn have_all_stopped(&self) -> bool {
+        self.replicas().iter().all(|replica| replica.inbox.is_closed())
     }
 }
 
@@ -107,6 +177,17 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// What has come of submitting a transaction so far.
+#[derive(Default)]
+struct Attempts {
+    /// Whether a replica has it and has not answered.
+    is_under_way: bool,
+    /// Why a replica that had it does not know.
+    doubt: Option<Uncertain>,
+    /// Why the last one that was asked has refused.
+    refusal: Option<Refusal>,
 }
 
 /// What came of asking one replica.
@@ -124,6 +205,17 @@ impl Plimsoll {
     /// A database in this process: how many replicas, which thunks, and then [`Builder::open`].
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// A node of a cluster in this process, with the credentials that were made for it: where the others are and where its files lie, and then
+    /// [`NodeBuilder::open`].
+    pub fn node(credentials: Credentials) -> NodeBuilder {
+        NodeBuilder::new(credentials)
+    }
+
+    /// A database that runs elsewhere, with the credentials of a client: where one of its nodes is, and then [`RemoteBuilder::open`].
+    pub fn remote(credentials: Credentials) -> RemoteBuilder {
+        RemoteBuilder::new(credentials)
     }
 
     pub(super) fn new(shared: Arc<Shared>) -> Self {
@@ -165,49 +257,60 @@ impl Plimsoll {
     /// the same id.
     async fn settle(&self, transaction: Transaction) -> Result<Settlement, SubmitError> {
         let id = transaction.id;
-        let mut doubt = None;
         let submit = |reply| Call::Submit {
             transaction: transaction.clone(),
             reply,
         };
-        let attempt = self.until_answered(submit, |why| doubt = Some(why));
-        let result = timeout(self.shared.deadline, attempt).await;
-        let refusal = match result {
-            Ok(Ok(settlement)) => return Ok(settlement),
-            Ok(Err(refusal)) => refusal,
-            Err(_) => {
+        let mut attempts = Attempts::default();
+        match timeout(self.shared.deadline, self.until_answered(submit, &mut attempts)).await {
+            Ok(Some(settlement)) => return Ok(settlement),
+            Ok(None) => {}
+            Err(_) if attempts.is_under_way => {
                 let why = Uncertain::Deadline(self.shared.deadline);
                 return Err(SubmitError::Unknown { id, why });
             }
-        };
-        Err(match (doubt, refusal) {
+            Err(_) => {}
+        }
+        Err(match (attempts.doubt, attempts.refusal) {
             (Some(why), _) => SubmitError::Unknown { id, why },
             (None, Some(refusal)) => SubmitError::Refused(refusal),
             (None, None) => Unavailable.into(),
         })
     }
 
-    /// *Errors* with the last refusal when asking again would not help, or none when every replica has stopped.
+    /// *Gives* nothing when asking again would not help, or every replica has stopped.
     async fn until_answered(
         &self,
         call: impl Fn(oneshot::Sender<Reply>) -> Call,
-        mut on_doubt: impl FnMut(Uncertain),
-    ) -> Result<Settlement, Option<Refusal>> {
+        attempts: &mut Attempts,
+    ) -> Option<Settlement> {
         loop {
             let mut last = None;
             for replica in self.shared.by_turns() {
                 let (reply, answer) = oneshot::channel();
-                let sent = send(replica, call(reply));
-                match asked(sent, answer).await {
-                    Asked::Answer(settlement) => return Ok(settlement),
-                    Asked::Refused(refusal) => last = Some(refusal),
-                    Asked::Doubt(why) => on_doubt(why),
+                let sent = send(&replica, call(reply));
+                attempts.is_under_way = sent.is_ok();
+                let asked = asked(sent, answer).await;
+                attempts.is_under_way = false;
+                match asked {
+                    Asked::Answer(settlement) => return Some(settlement),
+                    Asked::Refused(refusal) => {
+                        if matches!(refusal, Refusal::Unreachable { .. }) {
+                            self.shared.pass_over(&replica);
+                        }
+                        last = Some(refusal);
+                    }
+                    Asked::Doubt(why) => {
+                        self.shared.pass_over(&replica);
+                        attempts.doubt = Some(why);
+                    }
                     Asked::Gone => {}
                 }
             }
+            attempts.refusal.clone_from(&last);
             match last {
-                Some(refusal) if !is_passing(&refusal) => return Err(Some(refusal)),
-                None if self.shared.replicas.iter().all(|replica| replica.inbox.is_closed()) => return Err(None),
+                Some(refusal) if !is_passing(&refusal) => return None,
+                None if self.shared.have_all_stopped() => return None,
                 _ => sleep(PAUSE).await,
             }
         }
@@ -256,7 +359,7 @@ impl Plimsoll {
             for replica in self.shared.by_turns() {
                 let (reply, answer) = oneshot::channel();
                 let query = query.clone();
-                match send(replica, Call::Read { mode, query, reply }) {
+                match send(&replica, Call::Read { mode, query, reply }) {
                     Err(Some(refusal)) => last = Some(refusal),
                     Err(None) => continue,
                     Ok(()) => match answer.await {
@@ -266,7 +369,12 @@ impl Plimsoll {
                                 return Ok(Rows { at, answer });
                             }
                         }
-                        Ok(ReadReply::Reply(Reply::Refused(refusal))) => last = Some(refusal),
+                        Ok(ReadReply::Reply(Reply::Refused(refusal))) => {
+                            if matches!(refusal, Refusal::Unreachable { .. }) {
+                                self.shared.pass_over(&replica);
+                            }
+                            last = Some(refusal);
+                        }
                         // It has stopped, or does not know: a read is asked again anywhere.
                         Ok(ReadReply::Reply(_)) | Err(_) => {}
                     },
@@ -274,9 +382,7 @@ impl Plimsoll {
             }
             match last {
                 Some(refusal) if !is_passing(&refusal) => return Err(ReadFailed::Refused(refusal)),
-                None if self.shared.replicas.iter().all(|replica| replica.inbox.is_closed()) => {
-                    return Err(Unavailable.into());
-                }
+                None if self.shared.have_all_stopped() => return Err(Unavailable.into()),
                 _ => sleep(PAUSE).await,
             }
         }
@@ -299,18 +405,57 @@ impl Plimsoll {
         Ok(committed.output)
     }
 
-    /// How the replicas of this process stand; those that have stopped are left out.
+    /// How the replicas stand that this handle asks; those that do not answer are left out.
     pub async fn replicas(&self) -> Vec<ReplicaStatus> {
-        let mut all = Vec::new();
-        for replica in &self.shared.replicas {
+        let mut asked = Vec::new();
+        for replica in self.shared.replicas().iter() {
             let (reply, answer) = oneshot::channel();
-            if send(replica, Call::Inspect { reply }).is_ok()
-                && let Ok(status) = answer.await
-            {
-                all.push(status);
+            if send(replica, Call::Inspect { reply }).is_ok() {
+                asked.push(answer);
             }
         }
+        let mut all = Vec::new();
+        let all_asked = async {
+            for answer in asked {
+                all.extend(answer.await.ok());
+            }
+        };
+        // Who has not answered by then does not.
+        let _ = timeout(self.shared.deadline, all_asked).await;
         all
+    }
+
+    /// The members, as the node tells that has come furthest, and where nodes are.
+    ///
+    /// *Errors* when no replica answers.
+    pub async fn members(&self) -> Result<Members, Unavailable> {
+        let all = self.replicas().await;
+        let furthest = all.into_iter().max_by_key(|replica| replica.epoch).ok_or(Unavailable)?;
+        Ok(Members {
+            epoch: furthest.epoch,
+            members: furthest.members,
+            coordinators: furthest.coordinators,
+            addresses: match &self.shared.reach {
+                Reach::Within => BTreeMap::new(),
+                Reach::Node(network) => network.addresses(),
+                Reach::Remote(remotes) => remotes.addresses(),
+            },
+        })
+    }
+
+    /// Ends when a replica of this process has stopped: because it was told to, or because something in it has failed, which the log says.
+    /// Of a database elsewhere it never ends.
+    pub async fn stopped(&self) {
+        let replicas = self.shared.replicas();
+        let stopped = replicas.iter().map(|replica| Box::pin(replica.inbox.closed()));
+        let mut stopped: Vec<_> = stopped.collect();
+        std::future::poll_fn(|context| {
+            let is_any = stopped
+                .iter_mut()
+                .any(|closed| closed.as_mut().poll(context).is_ready());
+            if is_any { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// Changes the members, asked of the replica with this number. Answers once a majority of the new members holds everything.
@@ -319,7 +464,7 @@ impl Plimsoll {
     pub async fn change(&self, at: u32, change: Change) -> Result<Epoch, ChangeFailed> {
         let replica = self.replica(at)?;
         let (reply, answer) = oneshot::channel();
-        let sent = send(replica, Call::Change { change, reply });
+        let sent = send(&replica, Call::Change { change, reply });
         sent.map_err(|refusal| refusal.map_or(ChangeFailed::NoReplica(at), ChangeFailed::Refused))?;
         match answer.await {
             Ok(Reply::Changed { epoch }) => Ok(epoch),
@@ -340,16 +485,21 @@ impl Plimsoll {
         Ok(())
     }
 
-    fn replica(&self, number: u32) -> Result<&ReplicaHandle, ChangeFailed> {
-        let mut replicas = self.shared.replicas.iter();
-        let found = replicas.find(|replica| replica.node.number() == number);
-        found.ok_or(ChangeFailed::NoReplica(number))
+    fn replica(&self, number: u32) -> Result<ReplicaHandle, ChangeFailed> {
+        let replicas = self.shared.replicas();
+        let found = replicas.iter().find(|replica| replica.node.number() == number);
+        found.cloned().ok_or(ChangeFailed::NoReplica(number))
     }
 
-    /// Shuts the replicas down: they take nothing new, end what they have, and stop. Other handles get errors from then on.
+    /// Shuts the replicas of this process down: they take nothing new, end what they have, and stop. Other handles get errors from then on.
+    /// Those elsewhere go on, and this handle has let go of them.
     pub async fn shutdown(self) {
+        if let Reach::Remote(remotes) = &self.shared.reach {
+            return remotes.endpoint().close().await;
+        }
+        let replicas = self.shared.replicas();
         let mut resignations = Vec::new();
-        for replica in &self.shared.replicas {
+        for replica in replicas.iter() {
             let (told, resigned) = oneshot::channel();
             if replica.inbox.send(Event::Resign(told)).await.is_ok() {
                 resignations.push(resigned);
@@ -364,16 +514,19 @@ impl Plimsoll {
         if timeout(RESIGN_PATIENCE, all).await.is_err() {
             tracing::warn!("not every replica has resigned in time: is a majority there?");
         }
-        for replica in &self.shared.replicas {
+        for replica in replicas.iter() {
             let _ = replica.inbox.send(Event::Stop).await;
         }
         let threads = std::mem::take(&mut *self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for replica in &self.shared.replicas {
+        for replica in replicas.iter() {
             replica.inbox.closed().await;
         }
         for thread in threads {
             // It ends now. One that has panicked has said so itself.
             let _ = thread.join();
+        }
+        if let Reach::Node(network) = &self.shared.reach {
+            network.endpoint().close().await;
         }
     }
 
@@ -381,7 +534,7 @@ impl Plimsoll {
     async fn inspect<A>(&self, call: impl Fn(oneshot::Sender<A>) -> Call) -> Result<A, Unavailable> {
         for replica in self.shared.by_turns() {
             let (reply, answer) = oneshot::channel();
-            if send(replica, call(reply)).is_ok()
+            if send(&replica, call(reply)).is_ok()
                 && let Ok(answer) = answer.await
             {
                 return Ok(answer);
@@ -418,7 +571,10 @@ async fn asked(sent: Result<(), Option<Refusal>>, answer: oneshot::Receiver<Repl
 fn is_passing(refusal: &Refusal) -> bool {
     matches!(
         refusal,
-        Refusal::ClockExhausted | Refusal::NotCoordinator { .. } | Refusal::NotMember { .. }
+        Refusal::ClockExhausted
+            | Refusal::NotCoordinator { .. }
+            | Refusal::NotMember { .. }
+            | Refusal::Unreachable { .. }
     )
 }
 

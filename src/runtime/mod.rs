@@ -5,19 +5,28 @@
 //! steps is the protocol's alone; what the contract at the head of [`protocol`](crate::protocol) demands of a driver is in `replica`. A thread
 //! that panics stops its replica: the others get no more frames of it, and its callers an error.
 //!
-//! What is here: replicas within one process, in memory or in a folder ([`Plimsoll::builder`]). Tests: `tests/embedded.rs`.
+//! A [`Plimsoll`] is a handle on a database, the same wherever its replicas are: all in this process, in memory or in a folder
+//! ([`Plimsoll::builder`]); one in this process and the others elsewhere ([`Plimsoll::node`]); or all elsewhere ([`Plimsoll::remote`]), where each is
+//! called over the network in the place of one that is here. Tests: `tests/embedded.rs`, `tests/nodes.rs`.
 
 mod builder;
+mod connect;
 mod database;
+mod directory;
 mod error;
 mod evaluator;
 mod log;
+mod node;
+mod remote;
 mod replica;
 mod storage;
 mod time;
 mod transport;
+mod wire;
 
 pub use builder::{Builder, OpenError};
-pub use database::{Committed, Plimsoll, Rows};
+pub use connect::RemoteBuilder;
+pub use database::{Committed, Members, Plimsoll, Rows};
 pub use error::{ChangeFailed, ReadFailed, ResolveFailed, SubmitError, Unavailable, Uncertain};
+pub use node::NodeBuilder;
 pub use replica::ReplicaStatus;

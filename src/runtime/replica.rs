@@ -4,6 +4,7 @@
 //! the replica's own threads, which must never wait for this one. Of both as many as are there are taken in before effects
 //! wait for the machine again.
 
+use bincode::{Decode, Encode};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -90,7 +91,7 @@ pub(crate) enum Done {
 }
 
 /// How a replica stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Encode, Decode)]
 pub struct ReplicaStatus {
     /// Which node.
     pub node: NodeId,
@@ -441,7 +442,7 @@ fn record_bytes(entry: &LogEntry) -> usize {
 /// A refusal that comes from the way to a replica, before it has seen the call.
 pub(crate) fn overloaded() -> Refusal {
     Refusal::Overloaded {
-        what: "calls wait for this replica",
+        what: "calls wait for this replica".into(),
         limit: INBOX_MAX,
     }
 }

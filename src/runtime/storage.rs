@@ -66,6 +66,26 @@ pub(crate) fn open_all(folder: &Path, nodes: &[NodeId], registry: &Arc<Registry>
     Ok(stores)
 }
 
+/// The store of `node` in `folder`; made if there is none.
+pub(crate) fn open_one(
+    folder: &Path,
+    node: NodeId,
+    cluster: ClusterId,
+    registry: &Arc<Registry>,
+) -> Result<Opened, StoreError> {
+    let disk = FolderDisk::open(folder)?;
+    let opened = open(Arc::new(disk), node, cluster, registry)?;
+    let found = opened.identity.cluster;
+    if found != cluster {
+        return Err(StoreError::Foreign {
+            folder: folder.display().to_string(),
+            found: format!("cluster {found}"),
+            expected: format!("cluster {cluster}"),
+        });
+    }
+    Ok(opened)
+}
+
 /// The store of `node` on `disk`. *Given* the cluster of one that is to be made.
 fn open(disk: Arc<dyn Disk>, node: NodeId, cluster: ClusterId, registry: &Arc<Registry>) -> Result<Opened, StoreError> {
     let identity = match Identity::load(&*disk)? {

@@ -1,6 +1,7 @@
 //! What carries messages from node to node. They may be lost on the way: the protocol asks again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
@@ -46,8 +47,8 @@ impl Transport for Channels {
     }
 }
 
-impl Transport for Peers {
+impl Transport for Arc<Peers> {
     fn send(&mut self, to: NodeId, messages: Vec<Message>) {
-        Self::send(self, to, messages);
+        Peers::send(self, to, messages);
     }
 }

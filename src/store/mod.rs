@@ -15,6 +15,7 @@ pub use error::StoreError;
 pub use memory::{MemoryLog, MemoryVersions};
 pub use versions::DiskVersions;
 
+use bincode::{Decode, Encode};
 use std::ops::ControlFlow;
 
 use crate::id::TransactionId;
@@ -24,7 +25,7 @@ use crate::time::{Hlc, Timestamp};
 use crate::transaction::Outcome;
 
 /// A value and the transaction that wrote it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Versioned {
     /// Where it was written.
     pub timestamp: Timestamp,

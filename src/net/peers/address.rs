@@ -56,7 +56,7 @@ impl Address {
     /// An address to try that a socket at `local` can send to. A name with several gives one after the other.
     ///
     /// *Errors*: the name is not known, or has no address of the socket's kind.
-    pub(super) async fn resolve(&self, local: SocketAddr, attempt: usize) -> io::Result<SocketAddr> {
+    pub(crate) async fn resolve(&self, local: SocketAddr, attempt: usize) -> io::Result<SocketAddr> {
         let found: Vec<SocketAddr> = match self {
             Self::Socket(address) => vec![*address],
             Self::Host(host) => tokio::net::lookup_host(host).await?.collect(),

@@ -1,9 +1,10 @@
 //! What a node counts: for metrics and for tests that ask whether something really happened.
 
+use bincode::{Decode, Encode};
 use std::ops::AddAssign;
 
 /// Counts since the node started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Counters {
     /// Transactions accepted from clients.
     pub submitted: u64,

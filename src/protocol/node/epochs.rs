@@ -56,7 +56,7 @@ impl Node {
         if self.held_back.len() >= SUBMISSIONS_WAITING_MAX {
             let what = "requests wait for the next epoch";
             return Err(Refusal::Overloaded {
-                what,
+                what: what.into(),
                 limit: SUBMISSIONS_WAITING_MAX,
             });
         }

@@ -1,0 +1,376 @@
+//! One replica in this process, the others elsewhere: frames and requests come over QUIC.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::Sender;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
+
+use super::builder::{DEADLINE, OpenError};
+use super::database::{Plimsoll, Reach, Shared};
+use super::directory::Directory;
+use super::remote::Remote;
+use super::replica::{self, Call, Event, Parts, ReadReply, ReplicaHandle, overloaded};
+use super::storage;
+use super::time::{Clocks, wall};
+use super::wire::{Request, Response, admit, decode, encode};
+use crate::id::{Epoch, NodeId};
+use crate::net::{Address, Bounds, Caller, Credentials, Endpoint, Peers, Service};
+use crate::protocol::config::{Membership, NodeConfig, Profile};
+use crate::protocol::node::Node;
+use crate::protocol::{Refusal, Reply};
+use crate::thunk::{Registry, RegistryError, Thunk};
+
+/// How often a node tells each of the others where it is, and asks where others are.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// What a node of a cluster is opened with, see [`Plimsoll::node`].
+#[must_use = "nothing is opened before `open`"]
+pub struct NodeBuilder {
+    credentials: Credentials,
+    folder: Option<PathBuf>,
+    listen: SocketAddr,
+    advertise: Option<Address>,
+    peers: BTreeMap<NodeId, Address>,
+    members: Vec<NodeId>,
+    profile: Profile,
+    deadline: Duration,
+    bounds: Bounds,
+    registry: Result<Registry, RegistryError>,
+}
+
+impl NodeBuilder {
+    pub(super) fn new(credentials: Credentials) -> Self {
+        Self {
+            credentials,
+            folder: None,
+            listen: ([0, 0, 0, 0], 7400).into(),
+            advertise: None,
+            peers: BTreeMap::new(),
+            members: Vec::new(),
+            profile: Profile::lan(),
+            deadline: DEADLINE,
+            bounds: Bounds::default(),
+            registry: Ok(Registry::with_builtins()),
+        }
+    }
+
+    /// The folder of this node, created if there is none. There must be one.
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    /// Where other nodes and clients reach this one: `0.0.0.0:7400` unless this says otherwise. Port 0 is any that is free.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// What the others are told of where this node is: where it listens unless this says otherwise. To be given where it listens on all
+    /// addresses of the machine, or behind a translation of addresses.
+    pub fn advertise(mut self, address: Address) -> Self {
+        self.advertise = Some(address);
+        self
+    }
+
+    /// Where another node is. Of one that is reachable the further ones are learnt.
+    pub fn peer(mut self, node: u32, address: Address) -> Self {
+        self.peers.insert(NodeId::new(node), address);
+        self
+    }
+
+    /// The members of the cluster's first epoch, the same at every node: this node and its peers unless this says otherwise. A node that is not
+    /// among them is a learner until it is [made a member](Plimsoll::change).
+    pub fn members(mut self, members: impl IntoIterator<Item = u32>) -> Self {
+        self.members = members.into_iter().map(NodeId::new).collect();
+        self
+    }
+
+    /// Registers a thunk beside those that are registered. One that cannot be is told by [`NodeBuilder::open`].
+    pub fn thunk<T: Thunk>(mut self) -> Self {
+        if let Ok(registry) = &mut self.registry
+            && let Err(error) = registry.register::<T>()
+        {
+            self.registry = Err(error);
+        }
+        self
+    }
+
+    /// The thunks of every transaction, in the place of those registered before: the built-in ones unless this says otherwise.
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Ok(registry);
+        self
+    }
+
+    /// The time constants, [`Profile::lan`] unless this says otherwise; those of all nodes should be alike.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// How long a call on the handle waits for its answer: 10 s unless this says otherwise. What was submitted goes on after it.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// How much anybody on the network can make this node hold.
+    pub fn bounds(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
+        self
+    }
+
+    /// Starts the node. It serves at once; what it can answer depends on whether it reaches a majority.
+    ///
+    /// *Given* that it is called within a tokio runtime of several threads, on which the network runs.
+    ///
+    /// *Errors*: nothing runs; what is in the folder is as it was, or newly made and empty.
+    pub async fn open(self) -> Result<Plimsoll, OpenError> {
+        let Caller::Node(own) = self.credentials.caller() else {
+            return Err(OpenError::NotANode);
+        };
+        let folder = self.folder.ok_or(OpenError::NoFolder)?;
+        let mut members = self.members;
+        if members.is_empty() {
+            members = self.peers.keys().copied().chain([own]).collect();
+        }
+        members.sort_unstable();
+        members.dedup();
+        let membership =
+            Membership::new(Epoch::FIRST, members.clone(), members.clone()).map_err(|_| OpenError::Replicas {
+                count: members.len() as u32,
+                limit: crate::limits::MEMBERS_MAX,
+            })?;
+        let registry = Arc::new(self.registry?);
+        let cluster = self.credentials.cluster();
+        let endpoint = Arc::new(Endpoint::open(self.listen, &self.credentials, self.bounds)?);
+        let opening = {
+            let (folder, registry) = (folder.clone(), Arc::clone(&registry));
+            tokio::task::spawn_blocking(move || storage::open_one(&folder, own, cluster, &registry))
+        };
+        // It is not cancelled, so it can only have panicked.
+        let opened = opening
+            .await
+            .unwrap_or_else(|failed| resume_unwind(failed.into_panic()))?;
+        let clocks = Clocks::start();
+        let config = NodeConfig {
+            id: own,
+            cluster,
+            profile: self.profile,
+            seed: uuid::Uuid::new_v4().as_u64_pair().0,
+        };
+        let now = clocks.now().monotonic;
+        let node = Node::recover(config, membership, &opened.recovered, opened.state.flushed(), now);
+
+        let listening = endpoint.local_address().map_err(OpenError::Threads)?;
+        let mut directory = Directory::load(&folder);
+        for (node, address) in &self.peers {
+            directory.configure(*node, address);
+        }
+        let advertise = self.advertise.unwrap_or(Address::Socket(listening));
+        directory.announce(own, &advertise, wall().unix_millis());
+        let peers = Arc::new(Peers::new(&endpoint));
+        for (node, address) in directory.addresses() {
+            if node != own {
+                peers.set_address(node, address);
+            }
+        }
+        let (inbox, receiver) = replica::inbox();
+        let handle = ReplicaHandle { node: own, inbox };
+        let places = Arc::new(Places {
+            own,
+            folder,
+            peers: Arc::clone(&peers),
+            directory: Mutex::new(directory),
+        });
+        let telling = tokio::spawn(tell(Arc::clone(&endpoint), Arc::clone(&places))).abort_handle();
+        let network = Network {
+            endpoint: Arc::clone(&endpoint),
+            places: Arc::clone(&places),
+            telling,
+        };
+        let shared = Shared::new(
+            vec![handle.clone()],
+            Arc::clone(&registry),
+            self.deadline,
+            Reach::Node(network),
+        );
+        shared.add_thread(replica::start(Parts {
+            node,
+            log: opened.log,
+            state: opened.state,
+            transport: peers,
+            clocks,
+            inbox: receiver,
+        })?);
+        endpoint.serve(service(handle.inbox, registry, places));
+        Ok(Plimsoll::new(shared))
+    }
+}
+
+/// What a node has of the network.
+pub(super) struct Network {
+    endpoint: Arc<Endpoint>,
+    places: Arc<Places>,
+    telling: AbortHandle,
+}
+
+impl Network {
+    pub(super) fn addresses(&self) -> BTreeMap<NodeId, Address> {
+        self.places.directory().addresses()
+    }
+
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.telling.abort();
+    }
+}
+
+/// Where nodes are, and who must know.
+struct Places {
+    own: NodeId,
+    folder: PathBuf,
+    peers: Arc<Peers>,
+    directory: Mutex<Directory>,
+}
+
+impl Places {
+    fn directory(&self) -> MutexGuard<'_, Directory> {
+        // Each change is one step, so what a panicking thread leaves is whole.
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what is newer, and sends to where the nodes are now.
+    fn learn(&self, other: Directory) {
+        let mut directory = self.directory();
+        let changed = directory.merge(other);
+        if changed.is_empty() {
+            return;
+        }
+        for (node, address) in changed {
+            if node != self.own {
+                tracing::info!(%node, %address, "is there now");
+                self.peers.set_address(node, address);
+            }
+        }
+        if let Err(error) = directory.save(&self.folder) {
+            let folder = self.folder.display();
+            tracing::warn!(%folder, %error, "the addresses of the other nodes cannot be kept over a restart");
+        }
+    }
+}
+
+/// Tells each of the others where nodes are, and learns it from them, for ever.
+async fn tell(endpoint: Arc<Endpoint>, places: Arc<Places>) {
+    let mut others: BTreeMap<NodeId, Arc<Remote>> = BTreeMap::new();
+    loop {
+        let addresses = places.directory().addresses();
+        for (node, address) in addresses {
+            if node == places.own {
+                continue;
+            }
+            let remote = others
+                .entry(node)
+                .or_insert_with(|| Remote::new(node, Arc::clone(&endpoint), address.clone()));
+            remote.set_address(address);
+            let (remote, places) = (Arc::clone(remote), Arc::clone(&places));
+            tokio::spawn(async move {
+                let known = places.directory().clone();
+                if let Some(theirs) = remote.directory(known).await {
+                    places.learn(theirs);
+                }
+            });
+        }
+        sleep(TELL_EVERY).await;
+    }
+}
+
+/// What comes in: frames for the replica, and requests.
+fn service(inbox: Sender<Event>, registry: Arc<Registry>, places: Arc<Places>) -> Service {
+    let frames = inbox.clone();
+    let take = move |from, messages| frames.try_send(Event::Frame { from, messages }).is_ok();
+    Service::new(take, move |caller, bytes: Vec<u8>| {
+        let (inbox, registry, places) = (inbox.clone(), Arc::clone(&registry), Arc::clone(&places));
+        async move {
+            let response = match decode(&bytes) {
+                Ok(request) => answer(caller, request, &inbox, &registry, &places).await,
+                Err(error) => Response::Malformed(error),
+            };
+            encode(&response)
+        }
+    })
+}
+
+async fn answer(
+    caller: Caller,
+    request: Request,
+    inbox: &Sender<Event>,
+    registry: &Registry,
+    places: &Places,
+) -> Response {
+    match request {
+        Request::Submit { id, thunk, arguments } => match admit(registry, id, thunk, arguments) {
+            Ok(transaction) => call(inbox, |reply| Call::Submit { transaction, reply }, Response::Reply).await,
+            Err(reason) => {
+                let node = places.own;
+                Response::Reply(Reply::Refused(Refusal::NotAdmitted { node, reason }))
+            }
+        },
+        Request::Change(change) => call(inbox, |reply| Call::Change { change, reply }, Response::Reply).await,
+        Request::Status(id) => call(inbox, |reply| Call::Status { id, reply }, Response::Status).await,
+        Request::Inspect => call(inbox, |reply| Call::Inspect { reply }, Response::Inspected).await,
+        Request::Read { mode, query } => {
+            let (reply, answer) = oneshot::channel();
+            match hand_over(inbox, Call::Read { mode, query, reply }) {
+                Some(response) => response,
+                None => match answer.await {
+                    Ok(ReadReply::Reply(reply)) => Response::Reply(reply),
+                    Ok(ReadReply::Reading(reading)) => reading.await.map_or(Response::Lost, Response::Rows),
+                    Err(_) => Response::Lost,
+                },
+            }
+        }
+        Request::Directory(theirs) => {
+            // Clients are told, and not believed.
+            if let Caller::Node(_) = caller {
+                places.learn(theirs);
+            }
+            Response::Directory(places.directory().clone())
+        }
+    }
+}
+
+/// Asks the replica, and waits.
+async fn call<A>(
+    inbox: &Sender<Event>,
+    make: impl FnOnce(oneshot::Sender<A>) -> Call,
+    response: impl FnOnce(A) -> Response,
+) -> Response {
+    let (reply, answer) = oneshot::channel();
+    match hand_over(inbox, make(reply)) {
+        Some(response) => response,
+        None => answer.await.map_or(Response::Lost, response),
+    }
+}
+
+/// *Gives* what to answer if the replica does not take the call.
+fn hand_over(inbox: &Sender<Event>, call: Call) -> Option<Response> {
+    use tokio::sync::mpsc::error::TrySendError;
+    match inbox.try_send(Event::Call(call)) {
+        Ok(()) => None,
+        Err(TrySendError::Full(_)) => Some(Response::Reply(Reply::Refused(overloaded()))),
+        Err(TrySendError::Closed(_)) => Some(Response::Stopped),
+    }
+}

@@ -1,0 +1,174 @@
+//! A database whose replicas are elsewhere: each is called over the network, in the place of one in this process.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::{Mutex, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::directory::Directory;
+use super::replica::{Call, Event, ReadReply};
+use super::wire::{Request, Response, decode, encode};
+use crate::id::NodeId;
+use crate::net::{Address, ClientConnection, Endpoint, RequestError};
+use crate::protocol::{Refusal, Reply};
+
+/// How long an attempt to connect may take before another node is asked.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The way to one node.
+pub(super) struct Remote {
+    node: NodeId,
+    endpoint: Arc<Endpoint>,
+    address: watch::Sender<Address>,
+    /// The connection that stands, or stood last, and how many attempts there were.
+    connection: Mutex<(Option<ClientConnection>, usize)>,
+}
+
+impl Remote {
+    pub(super) fn new(node: NodeId, endpoint: Arc<Endpoint>, address: Address) -> Arc<Self> {
+        Arc::new(Self {
+            node,
+            endpoint,
+            address: watch::Sender::new(address),
+            connection: Mutex::new((None, 0)),
+        })
+    }
+
+    pub(super) fn node(&self) -> NodeId {
+        self.node
+    }
+
+    pub(super) fn set_address(&self, address: Address) {
+        self.address.send_replace(address);
+    }
+
+    /// Sends a request and waits for the answer.
+    ///
+    /// *Errors*: with what to say of a request that the node has certainly not seen, or with none where it may have.
+    pub(super) async fn request(&self, request: &Request) -> Result<Response, Option<Refusal>> {
+        let node = self.node;
+        let unreachable = |reason: String| Some(Refusal::Unreachable { node, reason });
+        let connection = self.connect().await.map_err(unreachable)?;
+        match connection.request(encode(request)).await {
+            Ok(bytes) => decode(&bytes).map_err(|error| {
+                tracing::error!(%node, error, "its answer is none: is it of another version?");
+                None
+            }),
+            Err(RequestError::Overloaded { limit }) => Err(Some(Refusal::Overloaded {
+                what: "requests are under way on the connection".into(),
+                limit,
+            })),
+            Err(error) if error.may_have_happened() => Err(None),
+            Err(error) => Err(unreachable(error.to_string())),
+        }
+    }
+
+    async fn connect(&self) -> Result<ClientConnection, String> {
+        let mut current = self.connection.lock().await;
+        if let (Some(connection), _) = &*current
+            && connection.ended().is_none()
+        {
+            return Ok(connection.clone());
+        }
+        current.1 += 1;
+        let address = self.address.borrow().clone();
+        let attempt = async {
+            let local = self.endpoint.local_address()?;
+            let address = address.resolve(local, current.1).await?;
+            let opened = ClientConnection::open(&self.endpoint, self.node, address).await;
+            opened.map_err(std::io::Error::other)
+        };
+        let connection = match timeout(CONNECT_PATIENCE, attempt).await {
+            Ok(opened) => opened.map_err(|error| error.to_string())?,
+            Err(_) => return Err(format!("{address} has not answered within {CONNECT_PATIENCE:?}")),
+        };
+        current.0 = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Carries calls to the node until nobody can make any more.
+    pub(super) fn carry(self: &Arc<Self>, mut inbox: Receiver<Event>) -> AbortHandle {
+        let remote = Arc::clone(self);
+        let carrying = async move {
+            while let Some(event) = inbox.recv().await {
+                match event {
+                    Event::Call(call) => drop(tokio::spawn(Arc::clone(&remote).call(call))),
+                    // The node is not this handle's to stop.
+                    Event::Frame { .. } | Event::Resign(_) | Event::Stop => {}
+                }
+            }
+        };
+        tokio::spawn(carrying).abort_handle()
+    }
+
+    /// Who does not wait any more needs no answer; one whose sender is dropped learns that nobody knows.
+    async fn call(self: Arc<Self>, call: Call) {
+        match call {
+            Call::Submit { transaction, reply } => {
+                let request = Request::Submit {
+                    id: transaction.id,
+                    thunk: transaction.thunk,
+                    arguments: transaction.arguments,
+                };
+                self.reply(request, reply).await;
+            }
+            Call::Change { change, reply } => self.reply(Request::Change(change), reply).await,
+            Call::Read { mode, query, reply } => match self.request(&Request::Read { mode, query }).await {
+                Ok(Response::Rows(rows)) => {
+                    let (read, reading) = oneshot::channel();
+                    let _ = read.send(rows);
+                    let _ = reply.send(ReadReply::Reading(reading));
+                }
+                Ok(Response::Reply(refused)) => drop(reply.send(ReadReply::Reply(refused))),
+                Ok(_) => drop(reply.send(ReadReply::Reply(Reply::Refused(self.stopped())))),
+                Err(refusal) => {
+                    let refusal = refusal.unwrap_or_else(|| self.stopped());
+                    let _ = reply.send(ReadReply::Reply(Reply::Refused(refusal)));
+                }
+            },
+            Call::Status { id, reply } => {
+                if let Ok(Response::Status(status)) = self.request(&Request::Status(id)).await {
+                    let _ = reply.send(status);
+                }
+            }
+            Call::Inspect { reply } => {
+                if let Ok(Response::Inspected(status)) = self.request(&Request::Inspect).await {
+                    let _ = reply.send(status);
+                }
+            }
+        }
+    }
+
+    async fn reply(&self, request: Request, reply: oneshot::Sender<Reply>) {
+        match self.request(&request).await {
+            Ok(Response::Reply(answer)) => drop(reply.send(answer)),
+            Ok(Response::Stopped) => drop(reply.send(Reply::Refused(self.stopped()))),
+            Err(Some(refusal)) => drop(reply.send(Reply::Refused(refusal))),
+            Ok(_) | Err(None) => {}
+        }
+    }
+
+    fn stopped(&self) -> Refusal {
+        Refusal::Unreachable {
+            node: self.node,
+            reason: "its replica has stopped".to_owned(),
+        }
+    }
+
+    /// Where nodes are, as far as the node knows. *Given* what is known here.
+    pub(super) async fn directory(&self, known: Directory) -> Option<Directory> {
+        match self.request(&Request::Directory(known)).await {
+            Ok(Response::Directory(directory)) => Some(directory),
+            _ => None,
+        }
+    }
+}
+
+/// Any address to call from: both kinds of IP where the machine has both.
+pub(super) fn anywhere() -> [SocketAddr; 2] {
+    [(Ipv6Addr::UNSPECIFIED, 0).into(), ([0, 0, 0, 0], 0).into()]
+}

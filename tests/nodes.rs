@@ -1,0 +1,233 @@
+//! Nodes over QUIC on loopback, each with its folder and certificate, and a client elsewhere.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use plimsoll::Plimsoll;
+use plimsoll::id::{ClusterId, NodeId};
+use plimsoll::key::{Key, KeyRange, Value};
+use plimsoll::net::{Address, Authority, Credentials};
+use plimsoll::protocol::Change;
+use plimsoll::runtime::{OpenError, SubmitError};
+use plimsoll::thunk::Put;
+use tokio::time::{sleep, timeout};
+
+/// Longer than anything here takes, on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A cluster that is to be: its authority, a folder, and an address for each node.
+struct Cluster {
+    authority: Authority,
+    folder: PathBuf,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // What cannot be removed stays in the folder for temporary files.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Cluster {
+    /// Of a test with this name, so many nodes.
+    fn new(name: &str, nodes: usize) -> Self {
+        let folder = std::env::temp_dir().join(format!("plimsoll-nodes-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let sockets: Vec<_> = (0..nodes)
+            .map(|_| UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port"))
+            .collect();
+        Self {
+            authority: Authority::new(ClusterId::new(7), None).expect("certificates are made and read"),
+            folder,
+            addresses: sockets
+                .iter()
+                .map(|socket| socket.local_addr().expect("it is bound"))
+                .collect(),
+        }
+    }
+
+    fn address(&self, node: u32) -> Address {
+        Address::Socket(self.addresses[node as usize - 1])
+    }
+
+    fn credentials(&self, node: Option<u32>) -> Credentials {
+        let issued = match node {
+            Some(node) => self
+                .authority
+                .node(NodeId::new(node), None)
+                .expect("certificates are made and read"),
+            None => self.authority.client(None).expect("certificates are made and read"),
+        };
+        Credentials::from_pem(&issued.certificate, &issued.key, self.authority.certificate())
+            .expect("certificates are made and read")
+    }
+
+    /// Opens a node of a cluster whose first members are 1 to 3; it is told where these are.
+    async fn open(&self, node: u32) -> Plimsoll {
+        let mut builder = Plimsoll::node(self.credentials(Some(node)))
+            .folder(self.folder.join(format!("node-{node}")))
+            .listen(self.addresses[node as usize - 1])
+            .members([1, 2, 3]);
+        for peer in (1..=3).filter(|peer| *peer != node) {
+            builder = builder.peer(peer, self.address(peer));
+        }
+        builder.open().await.expect("it opens")
+    }
+
+    async fn client(&self, nodes: &[u32]) -> Plimsoll {
+        let mut builder = Plimsoll::remote(self.credentials(None)).deadline(PATIENCE);
+        for node in nodes {
+            builder = builder.node(*node, self.address(*node));
+        }
+        builder.open().await.expect("it opens")
+    }
+}
+
+fn put(number: u32) -> Put {
+    Put {
+        entries: vec![(key(number), Value::from(number.to_string().as_str()))],
+    }
+}
+
+fn key(number: u32) -> Key {
+    Key::from(format!("key {number:03}").as_str())
+}
+
+async fn put_all(database: &Plimsoll, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        database.submit(&put(number)).await.expect("a majority is there");
+    }
+}
+
+async fn count(database: &Plimsoll) -> usize {
+    let all = KeyRange::from(Key::from("key "));
+    database.scan(all, 1_000).await.expect("a majority is there").len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_serve_a_client_and_each_of_them_may_be_down() {
+    let cluster = Cluster::new("down", 3);
+    let mut nodes = Vec::new();
+    // In any order.
+    for node in [3, 1, 2] {
+        nodes.push((node, cluster.open(node).await));
+    }
+    let client = cluster.client(&[2]).await;
+    put_all(&client, 0..10).await;
+    put_all(&nodes[0].1, 10..20).await;
+    assert_eq!(client.get(key(15)).await.unwrap(), Some(Value::from("15")));
+    let members = client.members().await.unwrap();
+    assert_eq!(members.members.len(), 3);
+    for down in [2, 1, 3] {
+        let place = nodes.iter().position(|(node, _)| *node == down).unwrap();
+        let (_, stopped) = nodes.remove(place);
+        // As a crash would.
+        stopped.stop_replica(down).await.unwrap();
+        stopped.shutdown().await;
+        let first = down * 100;
+        put_all(&client, first..first + 10).await;
+        nodes.push((down, cluster.open(down).await));
+        put_all(&client, first + 10..first + 20).await;
+    }
+    assert_eq!(count(&client).await, 20 + 3 * 20);
+    for (_, node) in &nodes {
+        assert_eq!(count(node).await, 80);
+    }
+    client.shutdown().await;
+    for (_, node) in nodes {
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_joins_and_takes_the_place_of_a_dead_one() {
+    let cluster = Cluster::new("join", 4);
+    let mut nodes = Vec::new();
+    for node in 1..=3 {
+        nodes.push(cluster.open(node).await);
+    }
+    let client = cluster.client(&[1, 2]).await;
+    put_all(&client, 0..50).await;
+    let dead = nodes.pop().unwrap();
+    dead.stop_replica(3).await.unwrap();
+    dead.shutdown().await;
+    let fourth = cluster.open(4).await;
+    let change = Change::Replace {
+        leaves: NodeId::new(3),
+        joins: NodeId::new(4),
+    };
+    timeout(PATIENCE, client.change(1, change)).await.unwrap().unwrap();
+    let members = client.members().await.unwrap();
+    assert_eq!(members.members, [1, 2, 4].map(NodeId::new));
+    assert_eq!(members.addresses[&NodeId::new(4)], cluster.address(4));
+    put_all(&client, 50..60).await;
+    // Two of the three new members are enough.
+    nodes[0].stop_replica(1).await.unwrap();
+    put_all(&client, 60..70).await;
+    assert_eq!(count(&fourth).await, 70);
+    nodes.push(fourth);
+    client.shutdown().await;
+    for node in nodes {
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_moved_is_found_again() {
+    let mut cluster = Cluster::new("moved", 4);
+    let mut nodes = Vec::new();
+    for node in 1..=3 {
+        nodes.push(cluster.open(node).await);
+    }
+    let client = cluster.client(&[1]).await;
+    put_all(&client, 0..5).await;
+    nodes.remove(1).shutdown().await;
+    // It comes back at another port, and nobody is told but by itself.
+    cluster.addresses.swap(1, 3);
+    nodes.push(cluster.open(2).await);
+    nodes.remove(0).shutdown().await;
+    put_all(&client, 5..10).await;
+    assert_eq!(count(&client).await, 10);
+    for node in nodes {
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_opened_or_asked_says_why() {
+    let cluster = Cluster::new("errors", 1);
+    let as_node = Plimsoll::node(cluster.credentials(None)).folder(&cluster.folder).open();
+    assert!(matches!(as_node.await, Err(OpenError::NotANode)));
+    let homeless = Plimsoll::node(cluster.credentials(Some(1))).open();
+    assert!(matches!(homeless.await, Err(OpenError::NoFolder)));
+    let nowhere = Plimsoll::remote(cluster.credentials(None)).open();
+    assert!(matches!(nowhere.await, Err(OpenError::NoNode)));
+    let alone = Plimsoll::remote(cluster.credentials(None))
+        .node(1, cluster.address(1))
+        .deadline(Duration::from_secs(1))
+        .open();
+    let error = alone.await.unwrap_err().to_string();
+    assert!(error.contains("the replicas do not answer"), "{error}");
+    let single = Plimsoll::node(cluster.credentials(Some(1)))
+        .folder(&cluster.folder)
+        .listen(cluster.addresses[0])
+        .open()
+        .await
+        .unwrap();
+    let client = Plimsoll::remote(cluster.credentials(None))
+        .node(1, cluster.address(1))
+        .deadline(Duration::from_secs(2))
+        .open()
+        .await
+        .unwrap();
+    client.submit(&put(1)).await.unwrap();
+    single.shutdown().await;
+    sleep(Duration::from_millis(100)).await;
+    let error = client.submit(&put(2)).await.unwrap_err();
+    assert!(
+        matches!(&error, SubmitError::Refused(_) | SubmitError::Unknown { .. }),
+        "{error:?}"
+    );
+}

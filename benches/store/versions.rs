@@ -1,33 +1,37 @@
 //! What versions on disk cost beside what they are made of: the same rows in a plain table of redb, the same keys in a plain tree.
 //!
-//! Every figure of ours stands beside the limit's of the same run, on the same machine in the same minute; `ratio NAME VALUE` is
-//! ours over the limit's, so that more is better but for `bytes` and `memory`.
+//! There are two stores: one over verified blocks, as a replica has it, and one over a bare file, as the limit is. The first is what counts;
+//! what lies between the two is the price of verifying.
 
 use std::collections::BTreeMap;
-use std::hint::black_box;
 use std::io;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use plimsoll::id::NodeId;
-use plimsoll::key::{Key, KeyRange, Value};
+use plimsoll::key::{Key, Value};
 use plimsoll::store::Versions;
+use plimsoll::store::disk::FolderDisk;
 use plimsoll::store::versions::{DiskVersions, FlushReport, Medium, Standing};
-use plimsoll::thunk::Direction;
 use plimsoll::time::{Hlc, Timestamp};
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use redb::backends::FileBackend;
-use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableDefinition};
+use redb::{Builder, Database, StorageBackend, TableDefinition};
 
-const KEYS: u32 = 1_000_000;
+use crate::measure::{Ratios, Scale, file_bytes, medians, one_round, rate, resident_bytes, timed, written_bytes};
+use crate::reads;
+
+const KEYS: usize = 1_000_000;
 const UPDATES: usize = 100_000;
+const ROUNDS: usize = 5;
+const KEY_BYTES: usize = 16;
 const VALUE_BYTES: usize = 100;
 const CACHE_BYTES: usize = 256 << 20;
-const READS: usize = 200_000;
+const START_MS: u64 = 1_800_000_000_000;
 
-const PLAIN: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("plain");
+pub(crate) const PLAIN: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("plain");
 
 /// A file without checksums of ours, as the limit has none either.
 #[derive(Debug)]
@@ -50,7 +54,7 @@ impl Medium for Plain {
 }
 
 /// The table of redb alone.
-struct Limit(Database);
+pub(crate) struct Limit(pub(crate) Database);
 
 impl Limit {
     fn new(path: &Path) -> Self {
@@ -59,7 +63,7 @@ impl Limit {
         Self(builder.create(path).expect("an empty folder"))
     }
 
-    /// One commit of these rows, sorted.
+    /// One commit of these rows, sorted, as safe as one of ours.
     fn insert(&self, rows: &[(Vec<u8>, Vec<u8>)]) {
         let mut transaction = self.0.begin_write().expect("one writer");
         transaction.set_quick_repair(true);
@@ -73,47 +77,43 @@ impl Limit {
     }
 }
 
-fn at(ms: u64) -> Timestamp {
+/// What is compared, in one folder.
+pub(crate) struct Stores {
+    folder: PathBuf,
+    pub(crate) verified: DiskVersions,
+    pub(crate) bare: DiskVersions,
+    pub(crate) limit: Limit,
+    scale: Scale,
+    random: Xoshiro256PlusPlus,
+    now_ms: u64,
+    /// How many flushes were measured.
+    round: usize,
+}
+
+pub(crate) fn at(ms: u64) -> Timestamp {
     Timestamp {
-        hlc: Hlc::from_unix_millis(1_800_000_000_000 + ms),
+        hlc: Hlc::from_unix_millis(START_MS + ms),
         node: NodeId::new(1),
     }
 }
 
 /// Sixteen bytes, in the order of the numbers.
-fn key(number: u32) -> Key {
+pub(crate) fn key(number: usize) -> Key {
     Key::new(format!("row-{number:012}").into_bytes())
 }
 
 fn value(random: &mut Xoshiro256PlusPlus) -> Vec<u8> {
-    (0..VALUE_BYTES).map(|_| random.random()).collect()
+    let mut value = vec![0; VALUE_BYTES];
+    random.fill_bytes(&mut value);
+    value
 }
 
-/// The row that a plain table would hold for this version.
-fn row(key: &Key, at: Timestamp, value: &[u8]) -> (Vec<u8>, Vec<u8>) {
+/// The name of the row that a plain table would hold for this version.
+pub(crate) fn row_name(key: &Key, at: Timestamp) -> Vec<u8> {
     let mut name = key.as_bytes().to_vec();
     name.extend_from_slice(&at.hlc.bits().to_be_bytes());
     name.extend_from_slice(&at.node.number().to_be_bytes());
-    (name, value.to_vec())
-}
-
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let begin = Instant::now();
-    let made = work();
-    (made, begin.elapsed())
-}
-
-fn rate(count: usize, took: Duration) -> f64 {
-    count as f64 / took.as_secs_f64()
-}
-
-/// Prints both rates. *Gives* their ratio.
-fn compare(name: &str, unit: &str, (ours, limit): (f64, f64)) -> (String, f64) {
-    println!(
-        "{name:<28} {ours:>12.0} {unit}, the limit {limit:>12.0}: {:.2}",
-        ours / limit
-    );
-    (name.to_owned(), ours / limit)
+    name
 }
 
 fn flush(versions: &mut DiskVersions) -> (FlushReport, Duration) {
@@ -122,225 +122,193 @@ fn flush(versions: &mut DiskVersions) -> (FlushReport, Duration) {
     (versions.end_flush(written).expect("a sound medium"), took)
 }
 
-/// Bytes that this process holds in memory; zero where that cannot be asked.
-fn resident_bytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = status.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
-    pages.unwrap_or_default() * 4096
+/// Runs all sections.
+pub(crate) fn run(folder: &Path, scale: Scale, ratios: &mut Ratios) {
+    let disk = FolderDisk::open(folder).expect("a folder of this run");
+    let mut stores = Stores {
+        verified: DiskVersions::open(Arc::new(disk), "verified", CACHE_BYTES).expect("an empty folder"),
+        bare: DiskVersions::over(Box::new(Plain(folder.join("bare.redb"))), CACHE_BYTES).expect("an empty folder"),
+        limit: Limit::new(&folder.join("limit.redb")),
+        folder: folder.to_owned(),
+        scale,
+        random: Xoshiro256PlusPlus::seed_from_u64(1),
+        now_ms: 0,
+        round: 0,
+    };
+    let picks = fill(&mut stores, ratios);
+    // While there is one row of each key here and there.
+    reads::from_disk(&stores, &picks, scale, ratios);
+    stores.update(false, ratios);
+    stores.update(true, ratios);
+    hot(&folder.join("hot"), scale);
 }
 
-/// Bytes that this process wrote to files so far; zero where that cannot be asked.
-fn written_bytes() -> u64 {
-    let counters = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
-    let written = counters.lines().find_map(|line| line.strip_prefix("wchar: "));
-    written.and_then(|bytes| bytes.parse().ok()).unwrap_or_default()
-}
-
-/// The keys and values of one round of updates, by key.
-fn updates(random: &mut Xoshiro256PlusPlus) -> BTreeMap<u32, Vec<u8>> {
-    let mut updates = BTreeMap::new();
-    while updates.len() < UPDATES {
-        updates.insert(random.random_range(0..KEYS), value(random));
-    }
-    updates
-}
-
-/// Runs all sections and prints what came of them.
-pub(crate) fn run() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-versions");
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).expect("the target folder can be written");
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
-    let limit = Limit::new(&folder.join("limit.redb"));
-    let medium = Plain(folder.join("versions.redb"));
-    let mut versions = DiskVersions::over(Box::new(medium), CACHE_BYTES).expect("an empty folder");
-    let mut ratios = Vec::new();
-
-    let before = resident_bytes();
-    let values: Vec<Vec<u8>> = (0..KEYS).map(|_| value(&mut random)).collect();
+/// Every key once, in memory and then on disk. *Gives* the keys that are read.
+fn fill(stores: &mut Stores, ratios: &mut Ratios) -> Vec<Key> {
+    let keys = stores.scale.of(KEYS);
+    let values: Vec<Vec<u8>> = (0..keys).map(|_| value(&mut stores.random)).collect();
+    let picks: Vec<Key> = (0..stores.scale.of(reads::GETS))
+        .map(|_| key(stores.random.random_range(0..keys)))
+        .collect();
     let with_values = resident_bytes();
-    for (number, value) in (0..KEYS).zip(&values) {
-        versions.put(key(number), at(0), Some(Value::new(value.clone())));
+    for (number, value) in values.iter().enumerate() {
+        stores.verified.put(key(number), at(0), Some(Value::new(value.clone())));
     }
     let layer_bytes = resident_bytes() - with_values;
-    let tree: BTreeMap<Vec<u8>, (Timestamp, Value)> = (0..KEYS)
+    let tree: BTreeMap<Vec<u8>, (Timestamp, Value)> = (0..keys)
         .zip(&values)
         .map(|(number, value)| (key(number).as_bytes().to_vec(), (at(0), Value::new(value.clone()))))
         .collect();
     let tree_bytes = resident_bytes() - with_values - layer_bytes;
-    println!(
-        "memory per million keys: {} MiB in the layer, {} MiB in a plain tree, {} MiB of keys and values",
-        layer_bytes >> 20,
-        tree_bytes >> 20,
-        ((with_values - before) >> 20) + 16
+    let per_million = |bytes: usize| (bytes as f64) / (1 << 20) as f64 * (KEYS as f64 / keys as f64);
+    ratios.costs(
+        "versions-memory",
+        "MiB per million keys",
+        (per_million(layer_bytes), per_million(tree_bytes)),
     );
-    ratios.push(("memory".to_owned(), layer_bytes as f64 / tree_bytes as f64));
-
-    let picks: Vec<Key> = (0..READS).map(|_| key(random.random_range(0..KEYS))).collect();
-    ratios.push(reads_from_memory(&versions, &tree, &picks));
+    reads::from_memory(&stores.verified, &tree, &picks, stores.scale, ratios);
     drop(tree);
-
-    versions.set_evaluated(at(0).hlc);
-    let rows: Vec<_> = (0..KEYS)
-        .zip(&values)
-        .map(|(number, value)| row(&key(number), at(0), value))
+    for (number, value) in values.iter().enumerate() {
+        stores.bare.put(key(number), at(0), Some(Value::new(value.clone())));
+    }
+    let rows: Vec<_> = (0..keys)
+        .zip(values)
+        .map(|(number, value)| (row_name(&key(number), at(0)), value))
         .collect();
-    drop(values);
-    let ((), limit_took) = timed(|| limit.insert(&rows));
-    drop(rows);
-    let (report, took) = flush(&mut versions);
-    assert_eq!(report.written, u64::from(KEYS));
-    let count = KEYS as usize;
-    ratios.push(compare(
-        "flush-fill",
-        "versions/s",
-        (rate(count, took), rate(count, limit_took)),
-    ));
-
-    let mut rates = (Vec::new(), Vec::new());
-    let mut collecting = (Vec::new(), Vec::new());
-    let mut bytes = (0, 0);
-    for round in 1..=10_u64 {
-        let is_collecting = round > 5;
-        let ms = round * 2_000;
-        if is_collecting {
-            versions.collect(at(ms - 5_000).hlc);
-        }
-        let updates = updates(&mut random);
-        let rows: Vec<_> = updates
-            .iter()
-            .map(|(number, value)| row(&key(*number), at(ms), value))
-            .collect();
-        for (number, value) in updates {
-            versions.put(key(number), at(ms), Some(Value::new(value)));
-        }
-        versions.set_evaluated(at(ms).hlc);
-        let before = written_bytes();
-        let ((), limit_took) = timed(|| limit.insert(&rows));
-        let between = written_bytes();
-        let (report, took) = flush(&mut versions);
-        if is_collecting {
-            println!("  round {round}: {report:?}");
-        } else {
-            bytes.0 += written_bytes() - between;
-            bytes.1 += between - before;
-        }
-        let (ours, limits) = if is_collecting { &mut collecting } else { &mut rates };
-        ours.push(rate(UPDATES, took));
-        limits.push(rate(UPDATES, limit_took));
-    }
-    let median = |rates: &mut Vec<f64>| {
-        rates.sort_by(f64::total_cmp);
-        rates[rates.len() / 2]
-    };
-    let both = (median(&mut rates.0), median(&mut rates.1));
-    ratios.push(compare("flush-update", "versions/s", both));
-    let both = (median(&mut collecting.0), median(&mut collecting.1));
-    ratios.push(compare("flush-update-and-collect", "versions/s", both));
-    let user = (5 * UPDATES * (16 + VALUE_BYTES)) as f64;
-    println!(
-        "bytes written per byte of user data: {:.1}, the limit {:.1}",
-        bytes.0 as f64 / user,
-        bytes.1 as f64 / user
-    );
-    ratios.push(("bytes".to_owned(), bytes.0 as f64 / bytes.1 as f64));
-
-    ratios.extend(reads_from_disk(&versions, &limit, &picks));
-    for (name, ratio) in ratios {
-        println!("ratio versions-{name} {ratio:.2}");
-    }
-    let _ = std::fs::remove_dir_all(&folder);
+    let [own, bare, limit] = stores.write(&rows);
+    ratios.rates("versions-flush-fill", "versions/s", (own, limit));
+    ratios.rates("versions-flush-fill-unverified", "versions/s", (bare, limit));
+    let user = rows.len() * (KEY_BYTES + VALUE_BYTES);
+    let per_byte = |prefix: &str| file_bytes(&stores.folder, prefix) as f64 / user as f64;
+    ratios.costs("versions-bytes", "per byte", (per_byte("verified"), per_byte("limit")));
+    picks
 }
 
-fn reads_from_memory(
-    versions: &DiskVersions,
-    tree: &BTreeMap<Vec<u8>, (Timestamp, Value)>,
-    picks: &[Key],
-) -> (String, f64) {
-    let snapshot = at(1);
-    let read = || picks.iter().filter(|key| versions.get(key, snapshot).is_some()).count();
-    let plain = || {
-        picks
-            .iter()
-            .filter(|key| black_box(tree.get(key.as_bytes()).cloned()).is_some())
-            .count()
-    };
-    read();
-    let (found, took) = timed(read);
-    let (plainly, limit) = timed(plain);
-    assert_eq!((found, plainly), (picks.len(), picks.len()));
-    compare("get-memory", "reads/s", (rate(found, took), rate(plainly, limit)))
-}
-
-fn reads_from_disk(versions: &DiskVersions, limit: &Limit, picks: &[Key]) -> Vec<(String, f64)> {
-    let snapshot = at(1 << 20);
-    let transaction = limit.0.begin_read().expect("a sound medium");
-    let table = transaction.open_table(PLAIN).expect("the table of this run");
-    let names: Vec<Vec<u8>> = picks.iter().map(|key| row(key, at(0), &[]).0).collect();
-    let read = || picks.iter().filter(|key| versions.get(key, snapshot).is_some()).count();
-    let plain = || {
-        let get = |name: &&Vec<u8>| {
-            let row = table.get(name.as_slice()).expect("a sound medium");
-            row.map(|row| black_box(row.value().to_vec())).is_some()
+impl Stores {
+    /// Writes what was put, and the same rows to the limit. *Gives* rows a second of all three.
+    fn write(&mut self, rows: &[(Vec<u8>, Vec<u8>)]) -> [f64; 3] {
+        let Self {
+            verified,
+            bare,
+            limit,
+            round,
+            ..
+        } = self;
+        let evaluated = at(self.now_ms).hlc;
+        verified.set_evaluated(evaluated);
+        bare.set_evaluated(evaluated);
+        let count = rows.len();
+        let ours = |versions: &mut DiskVersions| {
+            let (report, took) = flush(versions);
+            assert_eq!(report.written, count as u64);
+            rate(count, took)
         };
-        names.iter().filter(get).count()
-    };
-    read();
-    plain();
-    let (found, took) = timed(read);
-    let (plainly, limit_took) = timed(plain);
-    assert_eq!((found, plainly), (picks.len(), picks.len()));
-    let mut ratios = vec![compare(
-        "get-disk",
-        "reads/s",
-        (rate(found, took), rate(plainly, limit_took)),
-    )];
-    let ranges = &picks[..2_000];
-    for (name, length) in [("scan-100", 100), ("scan-1", 1)] {
-        for direction in [Direction::Forward, Direction::Backward] {
-            let ours = || {
-                let scan = |key: &Key| {
-                    let range = match direction {
-                        Direction::Forward => KeyRange::from(key.clone()),
-                        Direction::Backward => KeyRange::new(Key::default(), key.clone()),
-                    };
-                    versions.scan(&range, snapshot, length, direction).len()
-                };
-                ranges.iter().map(scan).sum::<usize>()
-            };
-            let plain = || {
-                let mut entries = 0;
-                for key in ranges {
-                    let bound = key.as_bytes();
-                    let range = match direction {
-                        Direction::Forward => (Bound::Included(bound), Bound::Unbounded),
-                        Direction::Backward => (Bound::Unbounded, Bound::Excluded(bound)),
-                    };
-                    let mut rows = table.range::<&[u8]>(range).expect("a sound medium");
-                    for _ in 0..length {
-                        let row = match direction {
-                            Direction::Forward => rows.next(),
-                            Direction::Backward => rows.next_back(),
-                        };
-                        let Some(row) = row else { break };
-                        let (key, value) = row.expect("a sound medium");
-                        black_box((key.value().to_vec(), value.value().to_vec()));
-                        entries += 1;
-                    }
-                }
-                entries
-            };
-            ours();
-            plain();
-            let (found, took) = timed(ours);
-            let (plainly, limit_took) = timed(plain);
-            let name = format!("{name}-{}", format!("{direction:?}").to_lowercase());
-            ratios.push(compare(
-                &name,
-                "entries/s",
-                (rate(found, took), rate(plainly, limit_took)),
-            ));
-        }
+        let mut verified = || ours(verified);
+        let mut bare = || ours(bare);
+        let mut limit = || rate(count, timed(|| limit.insert(rows)).1);
+        *round += 1;
+        one_round(*round, &mut [&mut verified, &mut bare, &mut limit])
     }
-    ratios
+
+    /// Rounds of updates of random keys, each flushed; what they cover is removed with them or kept.
+    fn update(&mut self, is_collecting: bool, ratios: &mut Ratios) {
+        const ROUND_MS: u64 = 2_000;
+        const KEPT_MS: u64 = 5_000;
+        let mut rates = Vec::new();
+        let before = written_bytes();
+        let mut written = Vec::new();
+        for _ in 0..self.scale.of(ROUNDS) {
+            self.now_ms += ROUND_MS;
+            let now = at(self.now_ms);
+            if is_collecting {
+                let oldest = at(self.now_ms.saturating_sub(KEPT_MS)).hlc;
+                self.verified.collect(oldest);
+                self.bare.collect(oldest);
+            }
+            let rows = self.put_updates(now);
+            rates.push(self.write(&rows));
+            written.push(rows.len());
+        }
+        let [own, bare, limit] = medians(&rates);
+        let name = if is_collecting {
+            "versions-flush-collect"
+        } else {
+            "versions-flush-update"
+        };
+        ratios.rates(name, "versions/s", (own, limit));
+        ratios.rates(&format!("{name}-unverified"), "versions/s", (bare, limit));
+        let user = written.iter().sum::<usize>() * (KEY_BYTES + VALUE_BYTES);
+        println!(
+            "  bytes written to all three files per byte of user data: {:.1}",
+            (written_bytes() - before) as f64 / user as f64
+        );
+    }
+
+    /// *Gives* the rows that the limit writes for them, sorted.
+    fn put_updates(&mut self, now: Timestamp) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let keys = self.scale.of(KEYS);
+        let count = self.scale.of(UPDATES);
+        let mut updates = BTreeMap::new();
+        while updates.len() < count {
+            updates.insert(self.random.random_range(0..keys), value(&mut self.random));
+        }
+        let mut rows = Vec::with_capacity(count);
+        for (number, value) in updates {
+            let key = key(number);
+            rows.push((row_name(&key, now), value.clone()));
+            self.verified.put(key.clone(), now, Some(Value::new(value.clone())));
+            self.bare.put(key, now, Some(Value::new(value)));
+        }
+        rows
+    }
+}
+
+/// Which part of the versions of few keys is ever written: of those that nobody can read any more when they are flushed none is.
+fn hot(folder: &Path, scale: Scale) {
+    const HOT_KEYS: usize = 10;
+    const PER_SECOND: usize = 2_000;
+    const FLUSH_SECONDS: u64 = 5;
+    let seconds = scale.of(60) as u64;
+    let per_second = scale.of(PER_SECOND);
+    println!(
+        "share of the updates of {HOT_KEYS} keys, {PER_SECOND} a second and flushed every {FLUSH_SECONDS} s, that is written:"
+    );
+    for kept_ms in [0, 1_000, 30_000] {
+        let disk = FolderDisk::open(folder.join(format!("{kept_ms}"))).expect("a folder of this run");
+        let mut versions = DiskVersions::open(Arc::new(disk), "versions", CACHE_BYTES).expect("an empty folder");
+        let mut total = FlushReport::default();
+        let mut puts = 0;
+        for second in 1..=seconds {
+            for number in 0..per_second {
+                let ms = second * 1_000 + (number * 1_000 / per_second) as u64;
+                let hlc = Hlc::from_bits(at(ms).hlc.bits() + number as u64 % 2);
+                versions.put(
+                    key(number % HOT_KEYS),
+                    Timestamp { hlc, ..at(ms) },
+                    Some(Value::new(vec![1; VALUE_BYTES])),
+                );
+                puts += 1;
+            }
+            let evaluated = at((second + 1) * 1_000).hlc;
+            versions.set_evaluated(evaluated);
+            versions.collect(at(((second + 1) * 1_000).saturating_sub(kept_ms)).hlc);
+            if second.is_multiple_of(FLUSH_SECONDS) || second == seconds {
+                let (report, _) = flush(&mut versions);
+                total.written += report.written;
+                total.dropped += report.dropped;
+                total.collected += report.collected;
+            }
+        }
+        assert_eq!(
+            total.written + total.dropped,
+            puts,
+            "every version is written or dropped"
+        );
+        let rows = versions.extent().expect("a sound medium").rows;
+        println!(
+            "  snapshots kept for {kept_ms:>6} ms: {:.2} % written, {} removed again, {rows} rows at the end",
+            100.0 * total.written as f64 / puts as f64,
+            total.collected,
+        );
+    }
 }

@@ -54,17 +54,19 @@ impl Ratios {
     }
 }
 
-/// Runs all contenders in every round, another one first each time. *Gives* the median of what each gave.
+/// Runs all contenders in every round, see [`one_round`]. *Gives* the median of what each gave.
 pub(crate) fn by_turns<const N: usize>(rounds: usize, mut contenders: [&mut dyn FnMut() -> f64; N]) -> [f64; N] {
     let given: Vec<[f64; N]> = (0..rounds).map(|round| one_round(round, &mut contenders)).collect();
     medians(&given)
 }
 
-/// Runs all contenders once. *Given* the number of the round, by which another one is first each time.
+/// Runs all contenders once. *Given* the number of the round: another one is first each time, and every other time they come backwards, so
+/// that what one leaves to be written does not always meet the same one behind it.
 pub(crate) fn one_round<const N: usize>(round: usize, contenders: &mut [&mut dyn FnMut() -> f64; N]) -> [f64; N] {
     let mut given = [0.0; N];
     for turn in 0..N {
-        let place = (round + turn) % N;
+        let turn = if round.is_multiple_of(2) { turn } else { N - 1 - turn };
+        let place = (round / 2 + turn) % N;
         given[place] = contenders[place]();
     }
     given

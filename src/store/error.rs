@@ -74,12 +74,27 @@ impl StoreError {
     pub(crate) fn of_file(file: impl Into<String>, action: &'static str, error: io::Error) -> Self {
         let file = file.into();
         match error.kind() {
-            io::ErrorKind::StorageFull => Self::Full { file },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { file },
             _ => Self::Medium {
                 file,
                 action,
                 source: Arc::new(error),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_medium_without_room_and_a_quota_that_is_used_up_are_the_same_and_all_else_is_a_failure() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let error = StoreError::of_file("file", "write", kind.into());
+            assert!(matches!(error, StoreError::Full { .. }), "{error}");
+        }
+        let error = StoreError::of_file("file", "write", io::ErrorKind::PermissionDenied.into());
+        assert!(matches!(error, StoreError::Medium { .. }), "{error}");
     }
 }

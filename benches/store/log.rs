@@ -20,10 +20,10 @@ use crate::measure::{Ratios, Scale, by_turns, file_bytes, median, rate, timed};
 
 const RECORD_BYTES: usize = 300;
 
-/// Records of one sync, and how many syncs there are in a round.
-const BATCHES: [(usize, usize); 4] = [(1, 150), (100, 100), (1_000, 30), (10_000, 8)];
+/// Records of one sync, and how many syncs there are in a round. Many short rounds, so that what else the disk has to do meets all alike.
+const BATCHES: [(usize, usize); 4] = [(1, 50), (100, 20), (1_000, 8), (10_000, 2)];
 
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 49;
 
 /// User data of the log that is opened again.
 const REOPENED_BYTES: usize = 256 << 20;

@@ -16,12 +16,12 @@ use crate::measure::{Ratios, Scale, by_turns, rate, timed};
 use crate::versions::{PLAIN, Stores, at, row_name};
 
 /// Reads of one key in a round.
-pub(crate) const GETS: usize = 200_000;
+pub(crate) const GETS: usize = 40_000;
 
 /// Scans in a round.
-const SCANS: usize = 2_000;
+const SCANS: usize = 500;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 21;
 
 /// Later than everything that was written.
 const LATE_MS: u64 = 1 << 20;

@@ -2,7 +2,7 @@
 
 use std::ops::{Bound, ControlFlow};
 
-use redb::{AccessGuard, Range, StorageError};
+use redb::{AccessGuard, Range, ReadableTable, StorageError};
 
 use super::super::chain::Version;
 use super::super::{OutcomeVisitor, StoreError, VersionVisitor, Versioned};
@@ -98,15 +98,24 @@ pub(super) fn reached_on_disk(
     key: &Key,
     at: Timestamp,
 ) -> Result<Option<(Timestamp, Option<Value>)>, StoreError> {
-    let [first, last] = [FRONT, at].map(|at| row_name(key.as_bytes(), at));
     let place = store.place("versions", "read");
-    let range = reader.versions.range::<&[u8]>(first.as_slice()..=last.as_slice());
-    let mut range = range.map_err(|error| place.storage(key, error))?;
-    let Some(pair) = range.next_back() else {
+    let failed = |error| place.storage(key, error);
+    let damaged = |reason: &'static str| place.damaged(key, reason);
+    let name = row_name(key.as_bytes(), at);
+    // One descent: a range would make one to either of its ends.
+    let mut cursor = reader
+        .versions
+        .upper_bound(Bound::Included(name.as_slice()))
+        .map_err(failed)?;
+    let Some((name, content)) = cursor.peek_prev().map_err(failed)? else {
         return Ok(None);
     };
-    let row = Row::new(pair.map_err(|error| place.storage(key, error))?, store)?;
-    Ok(Some((row.at, row.value(store)?)))
+    let (found, at) = parse_row_name(name.value()).map_err(damaged)?;
+    if found != key.as_bytes() {
+        return Ok(None);
+    }
+    let value = parse_content(content.value()).map_err(damaged)?;
+    Ok(Some((at, value.map(|bytes| Value::new(bytes.to_vec())))))
 }
 
 /// What a snapshot sees of the keys on disk, one after the other; deletions are among it.

@@ -5,8 +5,11 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+/// Bytes in front of the body: length and checksum.
+const BODY_AT: usize = 4 + 8;
+
 /// Bytes in front of an entry: length, checksum and tag.
-pub(super) const FRAME_HEADER_BYTES: usize = 4 + 8 + 1;
+pub(super) const FRAME_HEADER_BYTES: usize = BODY_AT + 1;
 
 /// Every frame begins at a multiple of it.
 pub(super) const ALIGNMENT: usize = 8;
@@ -15,12 +18,7 @@ pub(super) const ALIGNMENT: usize = 8;
 pub(super) const MARK_BODY_BYTES: usize = 1 + 8;
 
 /// Bytes of a mark.
-pub(super) const MARK_BYTES: usize = (12 + MARK_BODY_BYTES).next_multiple_of(ALIGNMENT);
-
-/// Bytes of the frame of an entry of so many bytes.
-pub(super) const fn entry_frame_bytes(entry: usize) -> usize {
-    (FRAME_HEADER_BYTES + entry).next_multiple_of(ALIGNMENT)
-}
+pub(super) const MARK_BYTES: usize = (BODY_AT + MARK_BODY_BYTES).next_multiple_of(ALIGNMENT);
 
 const ENTRY: u8 = 1;
 const MARK: u8 = 2;
@@ -34,27 +32,39 @@ pub(super) enum Frame<'a> {
     Mark(u64),
 }
 
-/// Adds the frame of an entry that will stand at `offset`.
-pub(super) fn write_entry(seed: u64, offset: u64, entry: &[u8], out: &mut Vec<u8>) {
-    write(seed, offset, ENTRY, entry, out);
+/// Adds the frame of an entry, of which `encode` adds the bytes. It is to be [sealed](seal) when it is known where it will stand.
+///
+/// *Gives* how many bytes the frame has.
+pub(super) fn add_entry(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) -> usize {
+    add(out, ENTRY, encode)
 }
 
-/// Adds a mark that will stand at `offset`.
-pub(super) fn write_mark(seed: u64, offset: u64, durable: u64, out: &mut Vec<u8>) {
-    write(seed, offset, MARK, &durable.to_le_bytes(), out);
+/// A mark that stands at `offset`.
+pub(super) fn mark(seed: u64, offset: u64, durable: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(MARK_BYTES);
+    add(&mut bytes, MARK, |out| out.extend_from_slice(&durable.to_le_bytes()));
+    seal(seed, offset, &mut bytes);
+    bytes
 }
 
-fn write(seed: u64, offset: u64, tag: u8, content: &[u8], out: &mut Vec<u8>) {
-    let length = (1 + content.len()) as u32;
-    out.extend_from_slice(&length.to_le_bytes());
-    let checksum_at = out.len();
-    out.extend_from_slice(&[0; 8]);
+fn add(out: &mut Vec<u8>, tag: u8, content: impl FnOnce(&mut Vec<u8>)) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; FRAME_HEADER_BYTES - 1]);
     out.push(tag);
-    out.extend_from_slice(content);
-    let checksum = checksum(seed, offset, length, &out[checksum_at + 8..]);
-    out[checksum_at..checksum_at + 8].copy_from_slice(&checksum.to_le_bytes());
-    let frame_bytes = (12 + length as usize).next_multiple_of(ALIGNMENT);
-    out.resize(checksum_at - 4 + frame_bytes, 0);
+    content(out);
+    let length = (out.len() - start - BODY_AT) as u32;
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    let frame_bytes = (out.len() - start).next_multiple_of(ALIGNMENT);
+    out.resize(start + frame_bytes, 0);
+    frame_bytes
+}
+
+/// Gives a frame the checksum that it has at `offset`.
+pub(super) fn seal(seed: u64, offset: u64, frame: &mut [u8]) {
+    let (head, body) = frame.split_at_mut(BODY_AT);
+    let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+    let checksum = checksum(seed, offset, length, &body[..length as usize]);
+    head[4..].copy_from_slice(&checksum.to_le_bytes());
 }
 
 fn checksum(seed: u64, offset: u64, length: u32, body: &[u8]) -> u64 {
@@ -72,8 +82,8 @@ pub(super) fn body_bytes(bytes: &[u8]) -> Option<usize> {
 /// end before it does.
 pub(super) fn read(seed: u64, offset: u64, bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     let length = body_bytes(bytes)?;
-    let found = u64::from_le_bytes(bytes.get(4..12)?.try_into().ok()?);
-    let body = bytes.get(12..12_usize.checked_add(length)?)?;
+    let found = u64::from_le_bytes(bytes.get(4..BODY_AT)?.try_into().ok()?);
+    let body = bytes.get(BODY_AT..BODY_AT.checked_add(length)?)?;
     if checksum(seed, offset, length as u32, body) != found {
         return None;
     }
@@ -83,7 +93,7 @@ pub(super) fn read(seed: u64, offset: u64, bytes: &[u8]) -> Option<(Frame<'_>, u
         MARK => Frame::Mark(u64::from_le_bytes(content.try_into().ok()?)),
         _ => return None,
     };
-    Some((frame, (12 + length).next_multiple_of(ALIGNMENT)))
+    Some((frame, (BODY_AT + length).next_multiple_of(ALIGNMENT)))
 }
 
 #[cfg(test)]
@@ -93,10 +103,11 @@ mod tests {
     #[test]
     fn a_frame_is_read_where_it_was_written_and_nowhere_else() {
         let mut bytes = Vec::new();
-        write_entry(7, 100, b"entry", &mut bytes);
-        let mark_at = bytes.len();
-        write_mark(7, 100 + mark_at as u64, 3, &mut bytes);
-        assert_eq!((mark_at, bytes.len() - mark_at), (entry_frame_bytes(5), MARK_BYTES));
+        let mark_at = add_entry(&mut bytes, |out| out.extend_from_slice(b"entry"));
+        assert_eq!(read(7, 100, &bytes), None, "it is not sealed");
+        seal(7, 100, &mut bytes);
+        bytes.extend(mark(7, 100 + mark_at as u64, 3));
+        assert_eq!((mark_at, bytes.len() - mark_at), (24, MARK_BYTES));
         assert_eq!(read(7, 100, &bytes), Some((Frame::Entry(b"entry"), mark_at)));
         let mark = read(7, 100 + mark_at as u64, &bytes[mark_at..]);
         assert_eq!(mark, Some((Frame::Mark(3), MARK_BYTES)));

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
-use self::frame::{MARK_BYTES, entry_frame_bytes};
+use self::frame::{FRAME_HEADER_BYTES, MARK_BYTES};
 use self::segment::{FRAMES_AT, Header, Segment};
 use super::disk::Disk;
 use super::{Log, StoreError};
@@ -82,13 +82,32 @@ pub struct SegmentLog<E> {
     segments: VecDeque<Segment>,
     /// Names of files that can be written again.
     spares: Vec<String>,
-    /// Encoded, and not written yet.
-    pending: VecDeque<Vec<u8>>,
+    pending: Pending,
     durable: u64,
     /// How many spares were ever made, for their names.
     spares_made: u64,
     poison: Option<StoreError>,
     entry: PhantomData<fn() -> E>,
+}
+
+/// Frames of entries that are not durable yet. They are written as they lie here, and get their checksums when it is known where.
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    /// How many bytes each frame has.
+    sizes: VecDeque<usize>,
+}
+
+/// Bytes that are kept for pending frames while there are none.
+const PENDING_BYTES_KEPT: usize = 8 << 20;
+
+impl Pending {
+    /// Lets the first frames go.
+    fn drop_first(&mut self, count: usize, bytes: usize) {
+        self.sizes.drain(..count);
+        self.bytes.drain(..bytes);
+        self.bytes.shrink_to(PENDING_BYTES_KEPT);
+    }
 }
 
 impl<E: Encode + Decode<()>> SegmentLog<E> {
@@ -113,7 +132,7 @@ impl<E: Encode + Decode<()>> SegmentLog<E> {
             options,
             segments: found.segments.into(),
             spares: found.spares,
-            pending: VecDeque::new(),
+            pending: Pending::default(),
             durable: found.entries,
             spares_made: found.spares_made,
             poison: None,
@@ -197,23 +216,27 @@ impl<E: Encode + Decode<()>> SegmentLog<E> {
     }
 
     fn write_pending(&mut self) -> Result<(), StoreError> {
-        while let Some(next) = self.pending.front() {
-            let needed = entry_frame_bytes(next.len());
+        while let Some(first) = self.pending.sizes.front() {
             let last = self.segments.back_mut().expect("one is begun when the log is opened");
-            if !last.has_room(needed) {
-                if last.has_unsynced() {
-                    // Everything in front of a header is durable.
-                    self.durable = last.flush()?;
+            let (mut count, mut bytes) = (0, 0);
+            for size in &self.pending.sizes {
+                if !last.has_room(bytes + size) {
+                    break;
                 }
+                count += 1;
+                bytes += size;
+            }
+            if count == 0 {
+                // Everything in front of its header is durable: what was written came with a sync.
+                let needed = *first;
                 self.begin_segment(needed)?;
                 continue;
             }
-            last.append(next);
-            self.pending.pop_front();
-        }
-        let last = self.segments.back_mut().expect("one is begun when the log is opened");
-        if last.has_unsynced() {
-            self.durable = last.flush()?;
+            let sizes = self.pending.sizes.iter().take(count).copied();
+            last.write(&mut self.pending.bytes[..bytes], sizes)?;
+            self.durable = last.end();
+            self.pending.drop_first(count, bytes);
+            last.mark()?;
         }
         Ok(())
     }
@@ -254,16 +277,20 @@ impl<E: Encode + Decode<()> + Clone> Log for SegmentLog<E> {
     /// *Panics* when the entry's encoding is larger than [`LOG_ENTRY_BYTES_MAX`].
     fn append(&mut self, entry: E) -> Result<u64, StoreError> {
         self.check()?;
-        let mut bytes = Vec::new();
-        codec::encode_plain(&entry, &mut bytes);
+        let frames = &mut self.pending.bytes;
+        let start = frames.len() + FRAME_HEADER_BYTES;
+        let mut end = start;
+        let size = frame::add_entry(frames, |out| {
+            codec::encode_plain(&entry, out);
+            end = out.len();
+        });
         assert!(
-            bytes.len() <= LOG_ENTRY_BYTES_MAX,
+            end - start <= LOG_ENTRY_BYTES_MAX,
             "an entry of {} bytes, more than {LOG_ENTRY_BYTES_MAX}",
-            bytes.len()
+            end - start
         );
-        self.pending.push_back(bytes);
-        let written = self.segments.back().map_or(0, Segment::end);
-        Ok(written + self.pending.len() as u64)
+        self.pending.sizes.push_back(size);
+        Ok(self.durable + self.pending.sizes.len() as u64)
     }
 
     fn sync(&mut self) -> Result<u64, StoreError> {

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::StoreError;
 use super::super::disk::{Disk, File};
-use super::frame::{self, ALIGNMENT, FRAME_HEADER_BYTES, Frame, MARK_BODY_BYTES, MARK_BYTES, entry_frame_bytes};
+use super::frame::{self, ALIGNMENT, FRAME_HEADER_BYTES, Frame, MARK_BODY_BYTES, MARK_BYTES};
 use crate::id::StorageId;
 use crate::limits::LOG_ENTRY_BYTES_MAX;
 
@@ -154,8 +154,6 @@ pub(super) struct Segment {
     offset: u64,
     /// Where every so many an entry begins.
     index: Vec<(u64, u64)>,
-    /// Frames that are not written yet; they go where `offset` is less their length.
-    buffer: Vec<u8>,
 }
 
 impl Segment {
@@ -199,7 +197,6 @@ impl Segment {
             end: header.first,
             offset: FRAMES_AT,
             index: Vec::new(),
-            buffer: Vec::new(),
             header,
         }
     }
@@ -235,38 +232,47 @@ impl Segment {
         self.offset + (frame_bytes + MARK_BYTES) as u64 <= self.bytes
     }
 
-    pub(super) fn has_unsynced(&self) -> bool {
-        !self.buffer.is_empty()
+    /// Writes frames and makes them durable. *Given* those of entries, one behind the other, how many bytes each has, and that there is room.
+    ///
+    /// *Errors*: they may or may not be durable, and can be written again.
+    pub(super) fn write(&mut self, frames: &mut [u8], sizes: impl Iterator<Item = usize>) -> Result<(), StoreError> {
+        assert!(self.has_room(frames.len()), "frames are written that do not fit");
+        let (end, indexed) = (self.end, self.index.len());
+        let mut done = 0;
+        for size in sizes {
+            let offset = self.offset + done as u64;
+            frame::seal(self.seed, offset, &mut frames[done..done + size]);
+            self.note_entry(offset);
+            done += size;
+        }
+        assert_eq!(done, frames.len(), "the sizes of the frames are those of their bytes");
+        let written = self.file.write(self.offset, frames);
+        let written = written.map_err(|error| StoreError::of_file(self.path(), "write", error));
+        let durable = written.and_then(|()| self.sync());
+        match &durable {
+            Ok(()) => self.offset += done as u64,
+            Err(_) => {
+                self.end = end;
+                self.index.truncate(indexed);
+            }
+        }
+        durable
     }
 
-    /// Adds an entry. *Given* that there is room.
-    pub(super) fn append(&mut self, entry: &[u8]) {
-        self.note_entry();
-        frame::write_entry(self.seed, self.offset, entry, &mut self.buffer);
-        self.offset += entry_frame_bytes(entry.len()) as u64;
-    }
-
-    fn note_entry(&mut self) {
+    fn note_entry(&mut self, offset: u64) {
         if (self.end - self.header.first).is_multiple_of(INDEX_EVERY) {
-            self.index.push((self.end, self.offset));
+            self.index.push((self.end, offset));
         }
         self.end += 1;
     }
 
-    /// Writes what was added and makes it durable. *Gives* how many entries of the log are.
-    pub(super) fn flush(&mut self) -> Result<u64, StoreError> {
-        let start = self.offset - self.buffer.len() as u64;
-        let written = self.file.write(start, &self.buffer);
-        written.map_err(|error| StoreError::of_file(self.path(), "write", error))?;
-        self.sync()?;
-        self.buffer.clear();
-        // The mark goes with the next sync; until then it helps as far as it comes.
-        let mut mark = Vec::with_capacity(MARK_BYTES);
-        frame::write_mark(self.seed, self.offset, self.end, &mut mark);
+    /// Says that all entries are durable. The mark goes with the next sync; until then it helps as far as it comes.
+    pub(super) fn mark(&mut self) -> Result<(), StoreError> {
+        let mark = frame::mark(self.seed, self.offset, self.end);
         let marked = self.file.write(self.offset, &mark);
         marked.map_err(|error| StoreError::of_file(self.path(), "write", error))?;
-        self.offset += MARK_BYTES as u64;
-        Ok(self.end)
+        self.offset += mark.len() as u64;
+        Ok(())
     }
 
     pub(super) fn sync(&self) -> Result<(), StoreError> {
@@ -285,7 +291,7 @@ impl Segment {
             && let Some((frame, bytes)) = window.frame(self.offset)?
         {
             match frame {
-                Frame::Entry(_) => self.note_entry(),
+                Frame::Entry(_) => self.note_entry(self.offset),
                 Frame::Mark(durable) => marked = marked.max(durable),
             }
             self.offset += bytes as u64;

@@ -29,6 +29,9 @@ use crate::time::Hlc;
 /// How long a call waits for its answer unless the builder is told otherwise.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
+/// At most one frame goes from one replica to another in this time: within a process it costs little.
+const TICK: Duration = Duration::from_micros(500);
+
 /// What a database is opened with.
 #[derive(Debug)]
 #[must_use = "nothing is opened before `open`"]
@@ -93,7 +96,10 @@ impl Default for Builder {
         Self {
             replicas: 1,
             folder: None,
-            profile: Profile::lan(),
+            profile: Profile {
+                active_tick: TICK,
+                ..Profile::lan()
+            },
             deadline: DEADLINE,
             registry: Ok(Registry::with_builtins()),
         }
@@ -123,7 +129,7 @@ impl Builder {
         self
     }
 
-    /// The replicas' time constants, [`Profile::lan`] unless this says otherwise.
+    /// The replicas' time constants: [`Profile::lan`] with a tick of half a millisecond unless this says otherwise.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -20,8 +21,11 @@ use crate::store::StoreError;
 use crate::store::versions::Flushed;
 use crate::time::Hlc;
 
-/// So many bytes are worth a flush.
-const FLUSH_BYTES: u64 = 16 << 20;
+/// So many bytes are worth a flush: the more there are, the more of them go to one page.
+const FLUSH_BYTES: u64 = 64 << 20;
+
+/// How long to wait before the log is looked at again, when a flush must not be ahead of it.
+const LOG_PAUSE: Duration = Duration::from_millis(1);
 
 /// After so much timestamp time anything is.
 const FLUSH_AFTER_MS: u64 = 5_000;
@@ -157,20 +161,36 @@ impl<S: ReplicaState> Evaluator<S> {
     /// Begins a flush if it is worth one. *Given* the evaluated bound, and the last entries of the log before it: versions become durable no
     /// earlier than those.
     fn flush_if_due(&mut self, upto: Hlc, mark: SyncMark) {
-        if self.logged.load(Ordering::Acquire) < mark.0 {
-            return;
-        }
         let is_late = upto.unix_millis().saturating_sub(self.flush_begun.unix_millis()) >= FLUSH_AFTER_MS;
         let Some(flush) = self.state.begin_flush(if is_late { 1 } else { FLUSH_BYTES }) else {
             return;
         };
         self.flush_begun = upto;
-        let work = self.work.clone();
+        let (work, done, logged) = (self.work.clone(), self.done.clone(), Arc::clone(&self.logged));
         let name = format!("plimsoll-{}-flush", self.node);
-        let write = move || drop(work.send(Work::Flushed(flush.write())));
+        let write = move || {
+            if wait_for(&logged, mark, &done) {
+                let _ = work.send(Work::Flushed(flush.write()));
+            }
+        };
         match thread::Builder::new().name(name).spawn(write) {
             Ok(flusher) => self.flusher = Some(flusher),
             Err(error) => self.tell(Done::Failed(format!("a flush cannot be started: {error}"))),
         }
     }
+}
+
+/// Waits until the log is durable up to `mark`. *Gives* whether it is: not if the replica stops before.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this thread has nothing else to do than to wait for the log"
+)]
+fn wait_for(logged: &AtomicU64, mark: SyncMark, done: &UnboundedSender<Done>) -> bool {
+    while logged.load(Ordering::Acquire) < mark.0 {
+        if done.is_closed() {
+            return false;
+        }
+        thread::sleep(LOG_PAUSE);
+    }
+    true
 }

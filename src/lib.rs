@@ -5,9 +5,10 @@
 //! majority; once a gossiped watermark has passed the timestamp, every replica evaluates it in timestamp order. Conflicts
 //! cost nothing: there are no locks, no aborts because of others, and no retries.
 //!
-//! This version holds the protocol core ([`protocol`]) without I/O, the executor behind it ([`executor`]) and the transactions
-//! ([`thunk`]). What drives them is the simulator, `plimsoll-sim`; real nodes, over QUIC or within a process, are not there
-//! yet. `docs/architecture.md` shows the house and `docs/protocol.md` argues why it is safe.
+//! A [`Plimsoll`] is a handle on a database: [in this process](Plimsoll::builder), as [one node of a cluster](Plimsoll::node), or
+//! [elsewhere](Plimsoll::remote). Below it are the protocol core ([`protocol`]) without I/O, the executor behind it ([`executor`]), the transactions
+//! ([`thunk`]) and what lies on disk ([`store`]); the simulator, `plimsoll-sim`, drives the same. `docs/architecture.md` shows the house and
+//! `docs/protocol.md` argues why it is safe.
 //!
 //! # A transaction from beginning to end
 //!

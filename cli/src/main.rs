@@ -1,14 +1,22 @@
 //! The command line of Plimsoll.
 
+mod ask;
 mod bench;
 mod command;
+mod serve;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use command::bench::BenchArguments;
+use command::certs::CertsArguments;
 use command::completions::CompletionsArguments;
-use command::{DONE, USAGE};
+use command::doubt::{ResolveArguments, TxnStatusArguments};
+use command::members::{MemberArguments, StatusArguments};
+use command::read::{GetArguments, ScanArguments};
+use command::serve::ServeArguments;
+use command::write::{DeleteArguments, PutArguments, TxnArguments};
+use command::{Answer, DONE, Failure, USAGE};
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -29,6 +37,18 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make the certificates by which the nodes and clients of a cluster know each other.
+    Certs(CertsArguments),
+    Serve(ServeArguments),
+    Get(GetArguments),
+    Put(PutArguments),
+    Delete(DeleteArguments),
+    Scan(ScanArguments),
+    Txn(TxnArguments),
+    TxnStatus(TxnStatusArguments),
+    Resolve(ResolveArguments),
+    Status(StatusArguments),
+    Member(MemberArguments),
     /// Put a database under load, measure it, and check at the end that it kept its word.
     Bench(BenchArguments),
     /// Print a script that completes the arguments of this program in a shell.
@@ -44,7 +64,19 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { DONE });
         }
     };
+    let tell = |answer: Result<Answer, Failure>| answer?.tell(arguments.json);
     let result = match &arguments.command {
+        Command::Certs(certs) => tell(command::certs::run(certs)),
+        Command::Serve(serve) => command::serve::run(serve),
+        Command::Get(get) => tell(ask::run(get)),
+        Command::Put(put) => tell(ask::run(put)),
+        Command::Delete(delete) => tell(ask::run(delete)),
+        Command::Scan(scan) => tell(ask::run(scan)),
+        Command::Txn(txn) => tell(ask::run(txn)),
+        Command::TxnStatus(status) => tell(ask::run(status)),
+        Command::Resolve(resolve) => tell(ask::run(resolve)),
+        Command::Status(status) => tell(ask::run(status)),
+        Command::Member(member) => tell(ask::run(member)),
         Command::Bench(bench) => command::bench::run(bench, arguments.json),
         Command::Completions(completions) => command::completions::run(completions, &mut Arguments::command()),
     };

@@ -127,7 +127,7 @@ fn distribution(text: &str) -> Result<Distribution, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     match seconds_or_none(text) {
         Ok(Duration::ZERO) => Err("it must be more than 0 seconds".to_owned()),
         other => other,

@@ -1,7 +1,13 @@
 //! What the program does for each of its subcommands.
 
 pub(crate) mod bench;
+pub(crate) mod certs;
 pub(crate) mod completions;
+pub(crate) mod doubt;
+pub(crate) mod members;
+pub(crate) mod read;
+pub(crate) mod serve;
+pub(crate) mod write;
 
 use std::io::{self, Write};
 
@@ -46,4 +52,41 @@ pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = out.write_all(bytes).and_then(|()| out.flush());
     written.map_err(|error| Failure::Failed(format!("standard output cannot be written: {error}")))
+}
+
+/// What a command has to say, in both forms.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    text: Vec<u8>,
+    json: serde_json::Value,
+    /// Why the command failed although there is an answer; it is told beside it.
+    failure: Option<String>,
+}
+
+impl Answer {
+    /// An answer of a command that did what it was asked.
+    pub(crate) fn new(text: impl Into<Vec<u8>>, json: serde_json::Value) -> Self {
+        Self {
+            text: text.into(),
+            json,
+            failure: None,
+        }
+    }
+
+    /// The answer of a command that did not, for this reason.
+    pub(crate) fn failed(self, why: impl Into<String>) -> Self {
+        Self {
+            failure: Some(why.into()),
+            ..self
+        }
+    }
+
+    /// Prints it.
+    pub(crate) fn tell(self, as_json: bool) -> Result<(), Failure> {
+        match as_json {
+            true => print(format!("{}\n", self.json).as_bytes())?,
+            false => print(&self.text)?,
+        }
+        self.failure.map_or(Ok(()), |why| Err(Failure::Failed(why)))
+    }
 }

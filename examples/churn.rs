@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example churn -- --seconds 600`. Every thirty seconds one line: transactions so far and per second since the last
 //! line, resident memory of the process, and bytes of the folder, of its log and of its versions. The folder is removed at the end, unless it was
-//! named. Figures of a run, and why they rise until the tenth minute, stand in `docs/storage.md`.
+//! named. Figures of a run stand in `docs/storage.md`.
 
 #![expect(clippy::disallowed_methods, reason = "an example lives in real time")]
 

@@ -5,7 +5,7 @@
 //!
 //! - A segment's header says which log it belongs to, its number, and how many entries were written before it. Everything before a
 //!   header was durable when the header was written, so what lacks in front of one is damage, and never a crash.
-//! - Frames carry a checksum that is seeded by their segment's header and their place, so a frame of an earlier use of the file, or one
+//! - Frames carry a checksum of their bytes, their segment's header and their place, so a frame of an earlier use of the file, or one
 //!   that was written to a wrong place, is none.
 //! - After each sync a mark says how many entries are durable. So behind the last mark a frame that does not check is what a crash has
 //!   torn, and in front of any mark it is damage.

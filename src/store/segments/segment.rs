@@ -106,7 +106,7 @@ impl Header {
         Ok(FoundHeader::None)
     }
 
-    /// What the checksums of the frames are seeded with.
+    /// What goes into the checksums of the frames.
     fn seed(self) -> u64 {
         xxh3_64(&self.to_bytes())
     }

@@ -65,6 +65,9 @@ fn replica(further: Option<LogEntry>) -> SimulatedDisk {
     };
     log.append([entry].into_iter().chain(further)).expect("sound");
     log.sync().expect("sound");
+    // With the next sync it is durable that the last one was: what is damaged then is not what a crash has torn.
+    log.append([LogEntry::Ceiling(hlc(100))]).expect("sound");
+    log.sync().expect("sound");
     let mut state = DiskState::open(medium, Arc::new(Registry::with_builtins()), STATE).expect("sound");
     let batch = Batch {
         upto: hlc(50),

@@ -28,6 +28,7 @@ pub struct RemoteBuilder {
     deadline: Duration,
     bounds: Bounds,
     registry: Result<Registry, RegistryError>,
+    is_ready_first: bool,
 }
 
 impl RemoteBuilder {
@@ -38,6 +39,7 @@ impl RemoteBuilder {
             deadline: DEADLINE,
             bounds: Bounds::default(),
             registry: Ok(Registry::with_builtins()),
+            is_ready_first: true,
         }
     }
 
@@ -76,7 +78,14 @@ impl RemoteBuilder {
         self
     }
 
-    /// Connects, and waits until the database answers.
+    /// Opens without waiting until the database answers: each call then tells by itself whether it does. For one call alone, and for asking nodes
+    /// how they stand where no majority of them is there.
+    pub fn at_once(mut self) -> Self {
+        self.is_ready_first = false;
+        self
+    }
+
+    /// Connects, and waits until the database answers, unless it is opened [at once](RemoteBuilder::at_once).
     ///
     /// *Given* that it is called within a tokio runtime, on which the network runs.
     ///
@@ -107,8 +116,10 @@ impl RemoteBuilder {
         let following = tokio::spawn(follow(Arc::downgrade(&shared), Arc::clone(&remotes)));
         remotes.known().tasks.push(following.abort_handle());
         let database = Plimsoll::new(shared);
-        let ready = database.read(ReadMode::Strict, Query::default()).await;
-        ready.map_err(OpenError::NoAnswer)?;
+        if self.is_ready_first {
+            let ready = database.read(ReadMode::Strict, Query::default()).await;
+            ready.map_err(OpenError::NoAnswer)?;
+        }
         Ok(database)
     }
 }

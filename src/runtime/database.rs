@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::builder::Builder;
 use super::connect::{RemoteBuilder, Remotes};
@@ -320,10 +320,12 @@ impl Plimsoll {
     ///
     /// *Errors*: nothing was read; trying again is safe.
     pub async fn read(&self, mode: ReadMode, query: Query) -> Result<Rows, ReadFailed> {
-        let reading = self.read_somewhere(mode, query);
-        match timeout(self.shared.deadline, reading).await {
-            Ok(result) => result,
-            Err(_) => Err(ReadFailed::Deadline(self.shared.deadline)),
+        let mut refusal = None;
+        let reading = self.read_somewhere(mode, query, &mut refusal);
+        match (timeout(self.shared.deadline, reading).await, refusal) {
+            (Ok(result), _) => result,
+            (Err(_), Some(refusal)) => Err(ReadFailed::Refused(refusal)),
+            (Err(_), None) => Err(ReadFailed::Deadline(self.shared.deadline)),
         }
     }
 
@@ -353,7 +355,13 @@ impl Plimsoll {
         Ok(entries.map(|(key, versioned)| (key, versioned.value)).collect())
     }
 
-    async fn read_somewhere(&self, mode: ReadMode, query: Query) -> Result<Rows, ReadFailed> {
+    /// *Gives* beside its result why the last one refused when all were asked and none could answer.
+    async fn read_somewhere(
+        &self,
+        mode: ReadMode,
+        query: Query,
+        why_none: &mut Option<Refusal>,
+    ) -> Result<Rows, ReadFailed> {
         loop {
             let mut last = None;
             for replica in self.shared.by_turns() {
@@ -380,6 +388,7 @@ impl Plimsoll {
                     },
                 }
             }
+            why_none.clone_from(&last);
             match last {
                 Some(refusal) if !is_passing(&refusal) => return Err(ReadFailed::Refused(refusal)),
                 None if self.shared.have_all_stopped() => return Err(Unavailable.into()),
@@ -415,13 +424,12 @@ impl Plimsoll {
             }
         }
         let mut all = Vec::new();
-        let all_asked = async {
-            for answer in asked {
-                all.extend(answer.await.ok());
-            }
-        };
-        // Who has not answered by then does not.
-        let _ = timeout(self.shared.deadline, all_asked).await;
+        let until = Instant::now() + self.shared.deadline;
+        for answer in asked {
+            // Who has not answered by then does not; who has is told of, whoever was waited for before.
+            let answered = timeout_at(until, answer).await;
+            all.extend(answered.ok().and_then(Result::ok));
+        }
         all
     }
 

@@ -91,4 +91,21 @@ mod tests {
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
     }
+    /// Every command and every flag stands on the page that tells of them.
+    #[test]
+    fn the_page_about_the_command_line_leaves_nothing_out() {
+        fn missing(command: &clap::Command, page: &str, found: &mut Vec<String>) {
+            let flags = command.get_arguments().filter_map(|argument| argument.get_long());
+            let flags = flags.map(|flag| format!("--{flag}"));
+            let names = command.get_subcommands().map(|other| other.get_name().to_owned());
+            found.extend(flags.chain(names).filter(|word| !page.contains(word)));
+            for other in command.get_subcommands() {
+                missing(other, page, found);
+            }
+        }
+        let page = include_str!("../../docs/command-line.md");
+        let mut found = Vec::new();
+        missing(&Arguments::command(), page, &mut found);
+        assert!(found.is_empty(), "docs/command-line.md says nothing of {found:?}");
+    }
 }

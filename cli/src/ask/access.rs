@@ -78,12 +78,14 @@ pub(crate) fn credentials(folder: &Path) -> Result<Credentials, Failure> {
 pub(crate) async fn connect(access: &Access) -> Result<Plimsoll, Failure> {
     let mut cluster = Plimsoll::remote(credentials(&access.cluster)?)
         .registry(script::registry())
-        .deadline(access.deadline);
+        .deadline(access.deadline)
+        // A command makes one call, which tells by itself whether the cluster answers.
+        .at_once();
     for place in &access.nodes {
         cluster = cluster.node(place.number, place.address.clone());
     }
     cluster
         .open()
         .await
-        .map_err(|error| Failure::Failed(format!("the cluster cannot be reached: {error}")))
+        .map_err(|error| Failure::Failed(format!("the cluster cannot be asked: {error}")))
 }

@@ -1,7 +1,7 @@
 //! `status` and `member`: the nodes of a cluster, and which of them are its members.
 
 use std::collections::BTreeSet;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
 use plimsoll::Plimsoll;
@@ -9,6 +9,7 @@ use plimsoll::id::NodeId;
 use plimsoll::protocol::Change;
 use plimsoll::runtime::{ChangeFailed, ReplicaStatus};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::{Answer, Failure};
 use crate::ask::Ask;
@@ -26,7 +27,7 @@ Columns:
 
 Exit status:
   0  every node that was given or is a member answers and is sound
-  1  one does not, or is not, or no majority of the members can be reached
+  1  one does not, or is not
   2  the arguments cannot be used; nothing was asked";
 
 const MEMBER: &str = "\
@@ -127,7 +128,7 @@ impl Ask for StatusArguments {
     }
 
     async fn ask(&self, database: &Plimsoll) -> Result<Answer, Failure> {
-        let found = database.replicas().await;
+        let found = all(database, &self.access).await;
         #[expect(clippy::disallowed_methods, reason = "how old something is depends on when one asks")]
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = since.map_or(0, |since| since.as_millis() as u64);
@@ -139,6 +140,22 @@ impl Ask for StatusArguments {
             .chain(found.iter().map(|status| status.node.number()))
             .collect();
         Ok(report(&asked, &found, now))
+    }
+}
+
+/// How long to wait until the nodes that were asked have told where the others are.
+const LEARNING: Duration = Duration::from_millis(500);
+
+/// How the nodes stand, those included whose addresses only the others know.
+async fn all(database: &Plimsoll, access: &Access) -> Vec<ReplicaStatus> {
+    let found = database.replicas().await;
+    let is_asked = |member: &NodeId| access.nodes.iter().any(|place| place.number == member.number());
+    match newest(&found) {
+        Some(newest) if !newest.members.iter().all(is_asked) => {
+            sleep(LEARNING).await;
+            database.replicas().await
+        }
+        _ => found,
     }
 }
 
@@ -224,7 +241,7 @@ impl Asked {
         if let Some(at) = self.at {
             return Ok(at);
         }
-        let found = database.replicas().await;
+        let found = all(database, &self.access).await;
         let mut members = found.iter().filter(|status| status.members.contains(&status.node));
         let chosen = members.find(|status| Some(status.node.number()) != leaves);
         chosen.map(|status| status.node.number()).ok_or_else(|| {

@@ -53,7 +53,7 @@ pub(crate) struct PutArguments {
     /// The key.
     key: String,
     /// The value.
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_negative_numbers = true)]
     value: String,
     #[command(flatten)]
     form: Form,

@@ -74,7 +74,7 @@ impl Default for Bounds {
             backoff_max: Duration::from_secs(1),
             request_bytes_max: RECORD_BYTES_MAX + (64 << 10),
             answer_bytes_max: FRAME_BYTES_MAX,
-            requests_max: 256,
+            requests_max: 1_024,
             requests_bytes_max: 8 << 20,
             answer_time_max: Duration::from_secs(30),
         }

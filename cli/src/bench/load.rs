@@ -114,7 +114,7 @@ impl Load<'_> {
             record: self.record,
             from,
             until,
-            patience: until + plan.embedded.deadline,
+            patience: until + plan.deadline,
             processes: AtomicU64::new(u64::from(plan.clients)),
             committed: AtomicU64::new(0),
         });

@@ -21,7 +21,7 @@ pub(crate) use invariant::Verdict;
 use invariant::{Sums, read_all};
 use load::{Ends, Load};
 use record::Record;
-use target::{EmbeddedSettings, Target};
+use target::{Target, Where};
 
 use crate::command::Failure;
 
@@ -38,7 +38,9 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// Whether a history is kept.
     pub(crate) is_recorded: bool,
-    pub(crate) embedded: EmbeddedSettings,
+    /// How long a client waits for an answer.
+    pub(crate) deadline: Duration,
+    pub(crate) place: Where,
 }
 
 /// What came of it.
@@ -47,7 +49,9 @@ pub(crate) struct Outcome {
     pub(crate) measured: Ends,
     /// How long that was.
     pub(crate) measured_for: Duration,
-    /// Processor time of this process within it: database and clients.
+    /// How many replicas the database had.
+    pub(crate) replicas: u32,
+    /// Processor time of this process within it: the clients, and the database if it is in this process.
     pub(crate) cpu: Duration,
     /// Of the whole run, from the start of the warm-up to the last answer.
     pub(crate) whole: Ends,
@@ -60,7 +64,7 @@ pub(crate) struct Outcome {
 ///
 /// *Errors* when it cannot be opened or read before the load.
 pub(crate) async fn measure(plan: &Plan) -> Result<Outcome, Failure> {
-    let target = Target::open_embedded(&plan.embedded).await?;
+    let target = Target::open(&plan.place, plan.deadline).await?;
     let result = measure_target(plan, &target).await;
     target.close().await;
     result
@@ -87,6 +91,7 @@ async fn measure_target(plan: &Plan, target: &Target) -> Result<Outcome, Failure
     let after = read_all(target, &final_reads, record.as_deref()).await;
     let verdict = invariant::judge(plan.workload.kind, &before, after, &done.whole);
     Ok(Outcome {
+        replicas: target.replicas(),
         measured: done.measured,
         measured_for: done.measured_for,
         cpu: done.cpu,

@@ -7,7 +7,7 @@ use plimsoll_sim::scenario::Distribution;
 use serde::Serialize;
 
 use super::load::{Ends, Latencies};
-use super::target::Durability;
+use super::target::{Durability, EmbeddedSettings, Where};
 use super::{Outcome, Plan, Verdict};
 
 /// One measurement. Counts are of the measured time unless they say otherwise.
@@ -17,6 +17,7 @@ pub(crate) struct Report {
     keys: u64,
     distribution: String,
     clients: u32,
+    place: &'static str,
     replicas: u32,
     durability: &'static str,
     /// Calls a second that arrived; absent in a closed loop.
@@ -75,6 +76,7 @@ impl Report {
             measured_for,
             cpu,
             whole,
+            replicas,
             verdict,
             history: _,
         } = outcome;
@@ -90,13 +92,23 @@ impl Report {
             keys: plan.workload.keys,
             distribution: distribution(plan.workload.distribution),
             clients: plan.clients,
-            replicas: plan.embedded.replicas,
-            durability: match plan.embedded.durability {
-                Durability::Fsync => "fsync",
-                Durability::None => "none",
+            place: match plan.place {
+                Where::Here(_) => "embedded",
+                Where::There(_) => "remote",
+            },
+            replicas,
+            durability: match plan.place {
+                Where::Here(EmbeddedSettings {
+                    durability: Durability::None,
+                    ..
+                }) => "none",
+                Where::Here(_) | Where::There(_) => "fsync",
             },
             rate: plan.rate,
-            tick_ms: plan.embedded.tick.map(|tick| tick.as_secs_f64() * 1e3),
+            tick_ms: match &plan.place {
+                Where::Here(settings) => settings.tick.map(|tick| tick.as_secs_f64() * 1e3),
+                Where::There(_) => None,
+            },
             seed: plan.seed,
             warm_up_seconds: plan.warm_up.as_secs_f64(),
             seconds,

@@ -14,6 +14,7 @@ use plimsoll::transaction::{Settlement, ThunkId};
 use plimsoll_sim::workload;
 use tempfile::TempDir;
 
+use crate::ask::access::{Place, credentials};
 use crate::command::Failure;
 
 /// What a transaction has survived when it is answered.
@@ -32,25 +33,46 @@ pub(crate) struct EmbeddedSettings {
     pub(crate) durability: Durability,
     /// Where; absent: in a new folder that is removed at the end. Never used without durability.
     pub(crate) folder: Option<PathBuf>,
-    pub(crate) deadline: Duration,
     /// Absent: the library's own.
     pub(crate) tick: Option<Duration>,
 }
 
+/// A cluster elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) struct RemoteSettings {
+    /// The folder of the credentials to show.
+    pub(crate) credentials: PathBuf,
+    pub(crate) nodes: Vec<Place>,
+}
+
+/// Which database is measured.
+#[derive(Clone, Debug)]
+pub(crate) enum Where {
+    /// One that is opened in this process.
+    Here(EmbeddedSettings),
+    /// One that runs elsewhere.
+    There(RemoteSettings),
+}
+
 /// A database under load.
-pub(crate) enum Target {
-    /// All its replicas are in this process.
-    Embedded {
-        /// The database.
-        database: Plimsoll,
-        /// Removed when this is dropped.
-        scratch: Option<TempDir>,
-    },
+pub(crate) struct Target {
+    database: Plimsoll,
+    /// How many replicas it has.
+    replicas: u32,
+    /// Removed when this is dropped.
+    scratch: Option<TempDir>,
 }
 
 impl Target {
-    /// Opens a database of the workloads' thunks in this process.
-    pub(crate) async fn open_embedded(settings: &EmbeddedSettings) -> Result<Self, Failure> {
+    /// Opens the database, one of the workloads' thunks. *Given* how long a call waits for its answer.
+    pub(crate) async fn open(place: &Where, deadline: Duration) -> Result<Self, Failure> {
+        match place {
+            Where::Here(settings) => Self::open_embedded(settings, deadline).await,
+            Where::There(settings) => Self::open_remote(settings, deadline).await,
+        }
+    }
+
+    async fn open_embedded(settings: &EmbeddedSettings, deadline: Duration) -> Result<Self, Failure> {
         let mut scratch = None;
         let folder = match (settings.durability, &settings.folder) {
             (Durability::None, _) => None,
@@ -60,21 +82,47 @@ impl Target {
             }
             (Durability::Fsync, None) => Some(scratch.insert(scratch_folder()?).path().to_owned()),
         };
-        let mut profile = Profile::lan();
-        if let Some(tick) = settings.tick {
-            profile.active_tick = tick;
-        }
         let mut builder = Plimsoll::builder()
-            .profile(profile)
             .replicas(settings.replicas)
             .registry(workload::registry())
-            .deadline(settings.deadline);
+            .deadline(deadline);
+        if let Some(active_tick) = settings.tick {
+            let lan = Profile::lan();
+            builder = builder.profile(Profile { active_tick, ..lan });
+        }
         if let Some(folder) = folder {
             builder = builder.folder(folder);
         }
         let opened = builder.open().await;
         let database = opened.map_err(|error| Failure::Failed(format!("the database cannot be opened: {error}")))?;
-        Ok(Self::Embedded { database, scratch })
+        Ok(Self {
+            database,
+            replicas: settings.replicas,
+            scratch,
+        })
+    }
+
+    async fn open_remote(settings: &RemoteSettings, deadline: Duration) -> Result<Self, Failure> {
+        let unreachable = |error: String| Failure::Failed(format!("the cluster cannot be reached: {error}"));
+        let mut cluster = Plimsoll::remote(credentials(&settings.credentials)?)
+            .registry(workload::registry())
+            .deadline(deadline);
+        for place in &settings.nodes {
+            cluster = cluster.node(place.number, place.address.clone());
+        }
+        let database = cluster.open().await.map_err(|error| unreachable(error.to_string()))?;
+        let members = database.members().await;
+        let members = members.map_err(|error| unreachable(error.to_string()))?;
+        Ok(Self {
+            database,
+            replicas: members.members.len() as u32,
+            scratch: None,
+        })
+    }
+
+    /// How many replicas it has.
+    pub(crate) fn replicas(&self) -> u32 {
+        self.replicas
     }
 
     /// Submits a transaction and waits for its end.
@@ -84,39 +132,30 @@ impl Target {
         thunk: ThunkId,
         arguments: Value,
     ) -> Result<Settlement, SubmitError> {
-        match self {
-            Self::Embedded { database, .. } => database.submit_encoded(id, thunk, arguments).await,
-        }
+        self.database.submit_encoded(id, thunk, arguments).await
     }
 
     /// Reads everything that was answered before.
     pub(crate) async fn read(&self, query: Query) -> Result<Rows, ReadFailed> {
-        match self {
-            Self::Embedded { database, .. } => database.read(ReadMode::Strict, query).await,
-        }
+        self.database.read(ReadMode::Strict, query).await
     }
 
     /// Another handle on the same, for a client.
     pub(crate) fn handle(&self) -> Self {
-        match self {
-            Self::Embedded { database, .. } => Self::Embedded {
-                database: database.clone(),
-                scratch: None,
-            },
+        Self {
+            database: self.database.clone(),
+            replicas: self.replicas,
+            scratch: None,
         }
     }
 
-    /// Closes it, and removes what was made for it.
+    /// Closes it if it is in this process, and removes what was made for it.
     pub(crate) async fn close(self) {
-        match self {
-            Self::Embedded { database, scratch } => {
-                database.shutdown().await;
-                if let Some(scratch) = scratch {
-                    let path = scratch.path().to_owned();
-                    if let Err(error) = scratch.close() {
-                        eprintln!("warning: {} cannot be removed: {error}", path.display());
-                    }
-                }
+        self.database.shutdown().await;
+        if let Some(scratch) = self.scratch {
+            let path = scratch.path().to_owned();
+            if let Err(error) = scratch.close() {
+                eprintln!("warning: {} cannot be removed: {error}", path.display());
             }
         }
     }

@@ -7,8 +7,9 @@ use clap::{Args, ValueEnum};
 use plimsoll_sim::scenario::{Distribution, WorkloadConfig, WorkloadKind};
 
 use super::{Failure, print};
+use crate::ask::access::Place;
 use crate::bench::report::Report;
-use crate::bench::target::{Durability, EmbeddedSettings};
+use crate::bench::target::{Durability, EmbeddedSettings, RemoteSettings, Where};
 use crate::bench::{Plan, Verdict, measure};
 
 /// What an account holds at the start of `transfer`: so much that hardly any transfer finds too little.
@@ -57,6 +58,19 @@ pub(crate) struct BenchArguments {
     /// How long the same load runs before it is measured, in seconds.
     #[arg(long, value_name = "S", default_value = "1", value_parser = seconds_or_none)]
     warm_up: Duration,
+    /// Measure a cluster that runs elsewhere, with the credentials of a client in this folder, in place of a database in this process. Its nodes sync
+    /// what they answer.
+    #[arg(long, value_name = "DIR", requires = "nodes", conflicts_with_all = ["durability", "replicas", "folder", "tick"])]
+    cluster: Option<PathBuf>,
+    /// A node of that cluster and where it is, once for each.
+    #[arg(
+        long = "node",
+        id = "nodes",
+        value_name = "N=HOST:PORT",
+        requires = "cluster",
+        value_delimiter = ','
+    )]
+    nodes: Vec<Place>,
     /// What a transaction has survived when it is answered. `fsync`: it lies in a file of a majority of the replicas, each in its own folder
     /// and each synced to the disk. `none`: it lies in the memory of a majority of the replicas of this process; no file is
     /// written, and nothing is left when the process ends.
@@ -77,7 +91,7 @@ pub(crate) struct BenchArguments {
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     deadline: Duration,
     /// The tick of the replicas in milliseconds: each sends every other one at most one frame in it. A shorter one answers sooner and costs more
-    /// processor time. Default: that of the library, 1 ms.
+    /// processor time. Default: that of the library, 0.5 ms.
     #[arg(long, value_name = "MS", value_parser = tick)]
     tick: Option<Duration>,
     /// The seed of the clients' draws and of the arrivals.
@@ -170,7 +184,7 @@ fn tick(text: &str) -> Result<Duration, String> {
 pub(crate) fn run(arguments: &BenchArguments, as_json: bool) -> Result<(), Failure> {
     let plan = plan(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_time()
+        .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("the clients' threads cannot be started: {error}")))?;
     let outcome = runtime.block_on(measure(&plan))?;
@@ -225,12 +239,18 @@ fn plan(arguments: &BenchArguments) -> Result<Plan, Failure> {
         rate: arguments.rate,
         seed: arguments.seed,
         is_recorded: arguments.history.is_some(),
-        embedded: EmbeddedSettings {
-            replicas: arguments.replicas,
-            durability: arguments.durability,
-            folder: arguments.folder.clone(),
-            deadline: arguments.deadline,
-            tick: arguments.tick,
+        deadline: arguments.deadline,
+        place: match &arguments.cluster {
+            Some(credentials) => Where::There(RemoteSettings {
+                credentials: credentials.clone(),
+                nodes: arguments.nodes.clone(),
+            }),
+            None => Where::Here(EmbeddedSettings {
+                replicas: arguments.replicas,
+                durability: arguments.durability,
+                folder: arguments.folder.clone(),
+                tick: arguments.tick,
+            }),
         },
     })
 }

@@ -506,9 +506,21 @@ impl Host {
                 .and_then(|running| running.node.quarantine().cloned()),
             clock_offset_ns: self.clock.offset_ns_at(time_us),
         };
-        let replica = self.running.map(|running| {
-            on_end(self.id, &running.stores.state);
-            ReplicaTrace {
+        let mut breaches = self.breaches;
+        let replica = self.running.and_then(|running| {
+            let state = final_state(&running.stores.state);
+            if state.is_ok() {
+                on_end(self.id, &running.stores.state);
+            } else if !self.storage.is_rotten() {
+                breaches.push(Breach {
+                    time_us,
+                    node: self.id,
+                    rule: Rule::Storage,
+                    what: "cannot read in the end what it has evaluated".to_owned(),
+                });
+            }
+            // One that finds now that its disk has rotten would have stopped at the next read.
+            Some(ReplicaTrace {
                 node: self.id,
                 start: self.start,
                 // A batch that the executor has taken is in its versions, though the node is told of it only later.
@@ -517,9 +529,9 @@ impl Host {
                     .as_ref()
                     .map_or(running.node.evaluated(), |batch| batch.upto),
                 evaluated: self.evaluated,
-                state: final_state(&running.stores.state),
-            }
+                state: state.ok()?,
+            })
         });
-        (summary, replica, self.breaches)
+        (summary, replica, breaches)
     }
 }

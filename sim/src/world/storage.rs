@@ -159,6 +159,11 @@ impl Storage {
         self.are_versions_damaged = false;
     }
 
+    /// Whether durable bits were turned around.
+    pub(super) fn is_rotten(&self) -> bool {
+        self.is_rotten
+    }
+
     pub(super) fn id(&self) -> StorageId {
         self.id
     }

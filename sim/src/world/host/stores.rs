@@ -1,5 +1,6 @@
 //! A machine's stores: its log and its versions are written when its disk has come to it, and what fails stops the node.
 
+use plimsoll::executor::ReadError;
 use plimsoll::key::{Key, KeyRange};
 use plimsoll::protocol::{LogEntry, Query, SyncMark};
 use plimsoll::replica::{DiskState, ReplicaState};
@@ -198,21 +199,20 @@ impl Host {
     }
 }
 
-/// The latest version of every key.
-///
-/// *Gives* nothing where the store has failed, which a replica that is compared with others does not get away with.
-pub(super) fn final_state(state: &DiskState) -> Vec<FinalEntry> {
+/// The latest version of every key. *Errors* where the store has failed.
+pub(super) fn final_state(state: &DiskState) -> Result<Vec<FinalEntry>, ReadError> {
     let query = Query {
         keys: Vec::new(),
         ranges: vec![(KeyRange::from(Key::new(Vec::new())), usize::MAX)],
     };
-    let found = state.read(state.executor().versions().evaluated(), &query);
-    let entries = found.into_iter().flat_map(|answer| answer.ranges).flatten();
-    entries
+    let found = state.read(state.executor().versions().evaluated(), &query)?;
+    let entries = found.ranges.into_iter().flatten();
+    let entries = entries
         .map(|(key, versioned)| FinalEntry {
             key: key.as_bytes().to_vec(),
             timestamp: versioned.timestamp,
             value_hash: content_of(&versioned.value),
         })
-        .collect()
+        .collect();
+    Ok(entries)
 }

@@ -26,7 +26,7 @@ use crate::scenario::{Arrivals, CutConfig, Problem, Scenario};
 use crate::swarm;
 use crate::topology::Topology;
 use crate::workload::{self, counter_of, counter_range};
-use crate::world::{Crash, NodeSummary, Progress, Run, TraceEntry, World};
+use crate::world::{Crash, DiskSample, NodeSummary, Progress, Run, TraceEntry, World};
 
 /// A run that has come to its end.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct Finished {
     pub recoveries_us: Vec<u64>,
     /// What crashed, in the order of time.
     pub crashes: Vec<Crash>,
+    /// What lay on each node's disk, minute by minute.
+    pub disks: Vec<DiskSample>,
     /// What each node did, by its place.
     pub nodes: Vec<NodeSummary>,
     /// How long the run was, in virtual microseconds.
@@ -109,6 +111,7 @@ pub fn run(
         recoveries_us: recoveries(&outcome, &recorder.history),
         crashes: outcome.crashes,
         nodes: outcome.nodes,
+        disks: outcome.disks,
         virtual_us,
         report: Report::new(facts, &recorder, &verdicts),
         history: recorder.history,

@@ -191,6 +191,7 @@ mod tests {
             crashes: Vec::new(),
             messages: MessageCounts::default(),
             nodes: Vec::new(),
+            disks: Vec::new(),
             watermarks: Vec::new(),
             replicas: Vec::new(),
             ending,

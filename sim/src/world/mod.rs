@@ -32,7 +32,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 pub use crash::Crash;
 pub use event::{EventKind, TraceEntry};
-pub use outcome::{Breach, Ending, MessageCounts, NodeSummary, Progress, Rule, Run, SAMPLE_US};
+pub use outcome::{
+    Breach, DISK_SAMPLE_US, DiskSample, Ending, MessageCounts, NodeSummary, Progress, Rule, Run, SAMPLE_US,
+};
 
 use event::{Event, Trace, content_of};
 use faults::{Fault, Trigger};
@@ -61,6 +63,7 @@ pub struct World<C> {
     actions: Vec<Action>,
     trace: Trace,
     watermarks: Vec<WatermarkSample>,
+    disks: Vec<DiskSample>,
     answers: u64,
     /// What will go wrong with machines, and when, in microseconds.
     plan: Vec<(u64, Fault)>,
@@ -129,6 +132,7 @@ impl<C: Clients> World<C> {
             actions: Vec::new(),
             trace: Trace::new(),
             watermarks: Vec::new(),
+            disks: Vec::new(),
             answers: 0,
             plan,
             members: membership.members.len(),
@@ -267,6 +271,10 @@ impl<C: Clients> World<C> {
                 self.note(time_us, EventKind::Sample, 0, 0);
                 let samples = self.hosts.iter().filter_map(|host| host.sample(time_us));
                 self.watermarks.extend(samples);
+                if time_us.is_multiple_of(DISK_SAMPLE_US) {
+                    let samples = self.hosts.iter().filter_map(|host| host.sample_disk(time_us));
+                    self.disks.extend(samples);
+                }
                 self.outside.queue.push(time_us + SAMPLE_US, Event::Sample);
             }
         }
@@ -456,6 +464,7 @@ impl<C: Clients> World<C> {
             messages: self.outside.messages,
             nodes,
             watermarks: self.watermarks,
+            disks: self.disks,
             replicas,
             ending,
             breaches,

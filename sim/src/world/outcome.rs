@@ -39,6 +39,8 @@ pub struct Run {
     pub nodes: Vec<NodeSummary>,
     /// What each node showed, every [`SAMPLE_US`], in the order of time.
     pub watermarks: Vec<WatermarkSample>,
+    /// What lay on each node's disk, every [`DISK_SAMPLE_US`], in the order of time.
+    pub disks: Vec<DiskSample>,
     /// What each replica evaluated and holds.
     pub replicas: Vec<ReplicaTrace>,
     /// How the run ended.
@@ -51,6 +53,24 @@ pub struct Run {
 
 /// Virtual microseconds between two looks at the watermarks.
 pub const SAMPLE_US: u64 = 100_000;
+
+/// Virtual microseconds between two looks at the disks.
+pub const DISK_SAMPLE_US: u64 = 60_000_000;
+
+/// What a running node had on its disk at a moment, and what it held in memory because it was not there yet. In bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSample {
+    /// When, in virtual microseconds.
+    pub time_us: u64,
+    /// Which node.
+    pub node: NodeId,
+    /// Everything on the disk.
+    pub disk: u64,
+    /// The log's files, spares included.
+    pub log: u64,
+    /// Keys and values of versions that were not flushed.
+    pub unflushed: u64,
+}
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

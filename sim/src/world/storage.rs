@@ -178,6 +178,11 @@ impl Storage {
         self.flushed
     }
 
+    /// How many bytes the disk holds.
+    pub(super) fn used(&self) -> u64 {
+        self.disk.used()
+    }
+
     /// How often each thing went wrong with the disks that were here.
     pub(super) fn faults(&self) -> FaultCounts {
         let mut counts = self.happened.clone();

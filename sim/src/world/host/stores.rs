@@ -10,7 +10,7 @@ use plimsoll::time::Hlc;
 
 use super::super::event::{Event, content_of};
 use super::super::faults::FaultCounts;
-use super::super::outcome::Rule;
+use super::super::outcome::{DiskSample, Rule};
 use super::super::outside::Outside;
 use super::super::storage::{Storage, Write, Writing};
 use super::faults::RESTART_US;
@@ -191,6 +191,16 @@ impl Host {
     /// The disk has room again.
     pub(in crate::world) fn make_room(&mut self) {
         self.storage.make_room();
+    }
+
+    pub(in crate::world) fn sample_disk(&self, time_us: u64) -> Option<DiskSample> {
+        self.running.as_ref().map(|running| DiskSample {
+            time_us,
+            node: self.id,
+            disk: self.storage.used(),
+            log: running.stores.log.log().bytes(),
+            unflushed: running.stores.state.executor().versions().unflushed_bytes(),
+        })
     }
 
     /// How often each thing went wrong with the disk.

@@ -62,6 +62,11 @@ impl Remote {
                 what: "requests are under way on the connection".into(),
                 limit,
             })),
+            // A read changes nothing, and every other node would say the same.
+            Err(error @ RequestError::AnswerTooLarge { .. }) if matches!(request, Request::Read { .. }) => {
+                let reason = error.to_string();
+                Err(Some(Refusal::NotAdmitted { node, reason }))
+            }
             Err(error) if error.may_have_happened() => Err(None),
             Err(error) => Err(unreachable(error.to_string())),
         }

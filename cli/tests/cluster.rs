@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use plimsoll::Plimsoll;
 use plimsoll::key::{Key, KeyRange, Value};
-use plimsoll::net::{Credentials, CredentialsFiles};
 use plimsoll::thunk::{Increment, Operator, Put};
 use rustix::process::Signal;
 use support::{Cluster, PATIENCE, refused};
@@ -41,21 +40,6 @@ struct Load {
     clients: Vec<JoinHandle<Tally>>,
 }
 
-/// A handle that asks these nodes, the first one first.
-async fn handle(cluster: &Cluster, nodes: &[u32]) -> Plimsoll {
-    let folder = cluster.credentials("client");
-    let credentials = Credentials::read(&CredentialsFiles {
-        certificate: folder.join("certificate.pem"),
-        key: folder.join("key.pem"),
-        authority: folder.join("authority.pem"),
-    });
-    let mut builder = Plimsoll::remote(credentials.unwrap()).deadline(PATIENCE);
-    for node in nodes {
-        builder = builder.node(*node, cluster.address(*node).parse().unwrap());
-    }
-    builder.open().await.unwrap()
-}
-
 impl Load {
     /// One client for each node, which asks that one first and another when it does not answer.
     async fn start(cluster: &Cluster) -> Self {
@@ -65,7 +49,7 @@ impl Load {
             clients: Vec::new(),
         };
         for nodes in [[1, 2, 3], [2, 3, 1], [3, 1, 2]] {
-            let database = handle(cluster, &nodes).await;
+            let database = cluster.handle(&nodes).await;
             let (is_over, acknowledged) = (Arc::clone(&load.is_over), Arc::clone(&load.acknowledged));
             load.clients.push(tokio::spawn(async move {
                 let mut tally = Tally::default();
@@ -168,7 +152,7 @@ async fn holds(cluster: &Cluster, nodes: &[u32], tallies: &[Tally]) {
     let acknowledged: i64 = tallies.iter().map(|tally| tally.added).sum();
     assert!(acknowledged > 50, "there was a load: {acknowledged}");
     for node in nodes {
-        let database = handle(cluster, &[*node]).await;
+        let database = cluster.handle(&[*node]).await;
         let found = database
             .scan(KeyRange::prefix("load/".into()), 1_000_000)
             .await

@@ -7,6 +7,8 @@ mod support;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use plimsoll::key::{Key, KeyRange, Value as PlimsollValue};
+use plimsoll::thunk::Put;
 use serde_json::{Value, json};
 use support::{Cluster, PROGRAM, plimsoll, refused};
 
@@ -329,4 +331,28 @@ async fn a_cluster_that_cannot_be_reached_is_told_of() {
     // Where the deadline comes first, the handle does not know whether the last attempt has got through.
     let outcome = printed["outcome"].as_str().unwrap();
     assert!(["refused", "unknown"].contains(&outcome), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_of_more_than_a_node_answers_at_once_is_of_one_snapshot() {
+    const VALUE_BYTES: usize = 900_000;
+    let cluster = one_node().await;
+    let database = cluster.handle(&[1]).await;
+    let value = |letter: u8| PlimsollValue::new(vec![letter; VALUE_BYTES]);
+    for number in 0..12 {
+        let key = Key::from(format!("big/{number:02}").as_str());
+        let entries = vec![(key, value(b'a' + number))];
+        database.submit(&Put { entries }).await.unwrap();
+    }
+    let all = json(&cluster, &["scan"]).await;
+    let entries = all["entries"].as_array().unwrap();
+    let found: Vec<_> = entries.iter().map(|entry| entry["value"].as_str().unwrap()).collect();
+    assert_eq!((found.len(), &all["more"]), (12, &json!(false)));
+    for (found, letter) in found.iter().zip(b'a'..) {
+        assert_eq!(found.len(), VALUE_BYTES);
+        assert!(found.bytes().all(|byte| byte == letter));
+    }
+    // The library says what is wrong.
+    let error = database.scan(KeyRange::prefix("big/".into()), 12).await.unwrap_err();
+    assert!(error.to_string().contains("ask for less at a time"), "{error}");
 }

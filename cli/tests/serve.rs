@@ -7,6 +7,8 @@ mod support;
 use std::fs;
 use std::process::Command;
 
+use plimsoll::key::Value;
+use plimsoll::thunk::Put;
 use rustix::process::Signal;
 use support::{Cluster, PROGRAM, plimsoll, refused, succeeded};
 
@@ -134,4 +136,36 @@ async fn the_log_can_be_json_on_every_line() {
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
         assert!(parsed.is_ok_and(|parsed| parsed.is_object()), "{line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_fails_ends_the_process_and_says_why() {
+    const VALUE_BYTES: usize = 1_000_000;
+    let mut cluster = Cluster::new(1);
+    cluster.start(1, &[1]).await;
+    let database = cluster.handle(&[1]).await;
+    // The next file of the log cannot be made.
+    let folder = cluster.folder().join("data-1");
+    fs::remove_dir_all(&folder).unwrap();
+    fs::write(&folder, "no folder").unwrap();
+    let fill = async {
+        for number in 0..100 {
+            let entries = vec![("a".into(), Value::new(vec![number; VALUE_BYTES]))];
+            if database.submit(&Put { entries }).await.is_err() {
+                // It ends now.
+                return std::future::pending().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = fill => {}
+        status = cluster.ended(1) => {
+            assert_eq!(status.code(), Some(1));
+            let log = cluster.log(1);
+            assert!(log.contains("the log cannot be written"), "{log}");
+            assert!(log.ends_with("error: n1 has stopped by itself: the log says why\n"), "{log}");
+            return;
+        }
+    }
+    panic!("the node still takes transactions: {}", cluster.log(1));
 }

@@ -6,8 +6,9 @@ use clap::Args;
 use plimsoll::Plimsoll;
 use plimsoll::id::NodeId;
 use plimsoll::key::{Key, KeyRange};
-use plimsoll::protocol::{Query, ReadMode};
+use plimsoll::protocol::{Query, ReadMode, Refusal};
 use plimsoll::runtime::{ReadFailed, Rows};
+use plimsoll::store::Versioned;
 use plimsoll::time::{Hlc, Timestamp};
 use serde_json::json;
 
@@ -172,12 +173,7 @@ impl Ask for ScanArguments {
         let range = self.range().map_err(Failure::Usage)?;
         let limit = self.limit as usize;
         // One more than is shown tells whether there is more.
-        let query = Query {
-            keys: Vec::new(),
-            ranges: vec![(range, limit + 1)],
-        };
-        let Rows { at, answer } = database.read(self.snapshot.mode, query).await.map_err(not_read)?;
-        let mut entries: Vec<_> = answer.ranges.into_iter().flatten().collect();
+        let (at, mut entries) = pages(database, self.snapshot.mode, range, limit + 1).await?;
         let is_more = entries.len() > limit;
         entries.truncate(limit);
         let Found { form, .. } = self.found;
@@ -202,6 +198,47 @@ impl Ask for ScanArguments {
             text,
             json!({ "at": at.to_string(), "entries": rows, "more": is_more }),
         ))
+    }
+}
+
+/// The first `limit` entries of a range at one snapshot, which is given beside them. A node answers with so many bytes at most, so they are read in
+/// pages, and where one is too large in smaller ones: a single entry always fits.
+async fn pages(
+    database: &Plimsoll,
+    mut mode: ReadMode,
+    mut range: KeyRange,
+    limit: usize,
+) -> Result<(Hlc, Vec<(Key, Versioned)>), Failure> {
+    let mut page = 1_000;
+    let mut entries = Vec::new();
+    loop {
+        let wanted = page.min(limit - entries.len());
+        let query = Query {
+            keys: Vec::new(),
+            ranges: vec![(range.clone(), wanted)],
+        };
+        let rows = match database.read(mode, query).await {
+            Ok(rows) => rows,
+            Err(ReadFailed::Refused(Refusal::NotAdmitted { .. })) if wanted > 1 => {
+                page = wanted / 2;
+                continue;
+            }
+            Err(error) => return Err(not_read(error)),
+        };
+        mode = ReadMode::At(rows.at);
+        let found: Vec<_> = rows.answer.ranges.into_iter().flatten().collect();
+        let is_last = found.len() < wanted;
+        if let Some((last, _)) = found.last() {
+            let next = Key::new([last.as_bytes(), &[0]].concat());
+            range = match range.end() {
+                Some(end) => KeyRange::new(next, end.clone()),
+                None => KeyRange::from(next),
+            };
+        }
+        entries.extend(found);
+        if is_last || entries.len() >= limit {
+            return Ok((rows.at, entries));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `put`, `delete` and `txn`: transactions.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 
 use clap::Args;
 use plimsoll::Plimsoll;
@@ -191,6 +191,9 @@ impl TxnArguments {
 fn standard_input() -> Result<String, Failure> {
     const BYTES_MAX: u64 = 4 * RECORD_BYTES_MAX as u64;
     let mut text = String::new();
+    if std::io::stdin().is_terminal() {
+        eprintln!("one operation on each line, then the end of the input (Ctrl-D):");
+    }
     let read = std::io::stdin().lock().take(BYTES_MAX).read_to_string(&mut text);
     match read {
         Ok(bytes) if (bytes as u64) < BYTES_MAX => Ok(text),

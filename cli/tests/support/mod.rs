@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use plimsoll::Plimsoll;
+use plimsoll::net::{Credentials, CredentialsFiles};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -182,5 +184,20 @@ impl Cluster {
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A handle that asks these nodes with the credentials of a client, the first one first.
+    pub(crate) async fn handle(&self, nodes: &[u32]) -> Plimsoll {
+        let folder = self.credentials("client");
+        let credentials = Credentials::read(&CredentialsFiles {
+            certificate: folder.join("certificate.pem"),
+            key: folder.join("key.pem"),
+            authority: folder.join("authority.pem"),
+        });
+        let mut builder = Plimsoll::remote(credentials.unwrap()).deadline(PATIENCE);
+        for node in nodes {
+            builder = builder.node(*node, self.address(*node).parse().unwrap());
+        }
+        builder.open().await.unwrap()
     }
 }

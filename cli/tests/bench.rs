@@ -1,16 +1,12 @@
 //! The real program under a load of one second: what it prints, how it exits, and what the checkers say of its history.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
-use std::process::{Command, Output};
+mod support;
 
-use plimsoll_sim::check::{Checks, Observed, Verdict};
-use plimsoll_sim::history::{History, Phase};
-use plimsoll_sim::scenario::{WorkloadConfig, WorkloadKind};
-use plimsoll_sim::workload::judged_as;
+use plimsoll_sim::check::Verdict;
+use plimsoll_sim::history::Phase;
+use plimsoll_sim::scenario::WorkloadKind;
 use serde_json::Value;
+use support::{history_of, plimsoll, verdicts};
 
 const WORKLOADS: [(&str, WorkloadKind, &str); 5] = [
     ("transfer", WorkloadKind::Transfer, "holds"),
@@ -19,11 +15,6 @@ const WORKLOADS: [(&str, WorkloadKind, &str); 5] = [
     ("retwis", WorkloadKind::Retwis, "none"),
     ("put2", WorkloadKind::Put2, "holds"),
 ];
-
-fn plimsoll(arguments: &[&str]) -> Output {
-    let program = env!("CARGO_BIN_EXE_plimsoll");
-    Command::new(program).args(arguments).output().expect("it was built")
-}
 
 /// `bench` with these arguments and `--json`, for a second after a short warm-up.
 fn bench(arguments: &[&str]) -> Value {
@@ -133,21 +124,6 @@ fn a_database_in_a_folder_is_used_again_and_what_it_holds_counts() {
     assert_eq!(other.status.code(), Some(1));
     let told = String::from_utf8_lossy(&other.stderr).into_owned();
     assert!(told.contains("holds a database of 3 replicas"), "{told}");
-}
-
-fn verdicts(kind: WorkloadKind, keys: u64, history: &History) -> BTreeMap<&'static str, Verdict> {
-    let config = WorkloadConfig {
-        kind,
-        keys,
-        initial_balance: 1_000_000,
-        ..WorkloadConfig::default()
-    };
-    Checks::new(judged_as(&config)).run(&Observed::history(history))
-}
-
-fn history_of(file: &Path) -> History {
-    let file = File::open(file).expect("it was written");
-    History::read_json_lines(BufReader::new(file)).expect("it is in the simulator's form")
 }
 
 #[test]

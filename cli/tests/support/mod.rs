@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::BufReader;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
@@ -11,6 +12,10 @@ use std::time::Duration;
 
 use plimsoll::Plimsoll;
 use plimsoll::net::{Credentials, CredentialsFiles};
+use plimsoll_sim::check::{Checks, Observed, Verdict};
+use plimsoll_sim::history::History;
+use plimsoll_sim::scenario::{WorkloadConfig, WorkloadKind};
+use plimsoll_sim::workload::judged_as;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -44,6 +49,23 @@ pub(crate) fn refused(output: &Output, status: i32) -> String {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(status), "{told}");
     told
+}
+
+/// What the simulator's checkers say of what clients of `bench` saw.
+pub(crate) fn verdicts(kind: WorkloadKind, keys: u64, history: &History) -> BTreeMap<&'static str, Verdict> {
+    let config = WorkloadConfig {
+        kind,
+        keys,
+        initial_balance: 1_000_000,
+        ..WorkloadConfig::default()
+    };
+    Checks::new(judged_as(&config)).run(&Observed::history(history))
+}
+
+/// What `bench --history` wrote.
+pub(crate) fn history_of(file: &Path) -> History {
+    let file = File::open(file).expect("it was written");
+    History::read_json_lines(BufReader::new(file)).expect("it is in the simulator's form")
 }
 
 /// Nodes of the real program, each a process. Those that run are killed when this is dropped.

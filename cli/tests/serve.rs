@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use plimsoll::key::Value;
 use plimsoll::thunk::Put;
@@ -168,4 +169,23 @@ async fn a_replica_that_fails_ends_the_process_and_says_why() {
         }
     }
     panic!("the node still takes transactions: {}", cluster.log(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_nobody_hears_ends_in_order_all_the_same_and_at_once_when_it_is_told_twice() {
+    let mut cluster = Cluster::new(2);
+    for (signals, expected) in [(1, 0), (2, 1)] {
+        cluster.start(1, &[1, 2]).await;
+        cluster.signal(1, Signal::TERM);
+        if signals == 2 {
+            // Signals of one kind that come together count once.
+            while !cluster.log(1).contains("shutting down") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            cluster.signal(1, Signal::TERM);
+        }
+        let status = cluster.ended(1).await;
+        assert_eq!(status.code(), Some(expected), "{}", cluster.log(1));
+    }
+    assert!(cluster.log(1).contains("was told twice to stop"), "{}", cluster.log(1));
 }

@@ -1,5 +1,7 @@
 //! The real program under a load of one second: what it prints, how it exits, and what the checkers say of its history.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails the test that calls it")]
+
 mod support;
 
 use plimsoll_sim::check::Verdict;

@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use bincode::{Decode, Encode};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::wire::{decode, encode};
 use crate::id::NodeId;
@@ -15,6 +16,9 @@ use crate::net::Address;
 /// The file in a node's folder that keeps the directory over a restart.
 const NAME: &str = "directory";
 const NEW_NAME: &str = "directory.new";
+
+/// The format of the file.
+const FORMAT: u32 = 1;
 
 /// Nodes that a directory holds at most: nobody fills a memory by making them up.
 const NODES_MAX: usize = 1_024;
@@ -82,14 +86,40 @@ impl Directory {
 
     /// What was kept in a node's folder; empty if nothing was, or it cannot be read: then the configuration has to do.
     pub(super) fn load(folder: &Path) -> Self {
-        let loaded = fs::read(folder.join(NAME)).map_err(|error| error.to_string());
-        loaded.and_then(|bytes| decode(&bytes)).unwrap_or_default()
+        let path = folder.join(NAME);
+        let Ok(bytes) = fs::read(&path) else {
+            return Self::default();
+        };
+        read(&bytes).unwrap_or_else(|why| {
+            let path = path.display();
+            tracing::warn!(%path, why, "the addresses that were kept are left aside: those of the configuration count");
+            Self::default()
+        })
     }
 
     /// Keeps it in a node's folder.
     pub(super) fn save(&self, folder: &Path) -> io::Result<()> {
-        fs::write(folder.join(NEW_NAME), encode(self))?;
+        let mut bytes = FORMAT.to_le_bytes().to_vec();
+        bytes.extend(encode(self));
+        bytes.extend(xxh3_64(&bytes).to_le_bytes());
+        fs::write(folder.join(NEW_NAME), bytes)?;
         fs::rename(folder.join(NEW_NAME), folder.join(NAME))
+    }
+}
+
+/// What the bytes of a file say: its format, the directory, and the sum of both.
+fn read(bytes: &[u8]) -> Result<Directory, String> {
+    let damaged = || "it is damaged".to_owned();
+    let (content, sum) = bytes.split_last_chunk().ok_or_else(damaged)?;
+    let (format, directory) = content.split_first_chunk().ok_or_else(damaged)?;
+    if u64::from_le_bytes(*sum) != xxh3_64(content) {
+        return Err(damaged());
+    }
+    match u32::from_le_bytes(*format) {
+        FORMAT => decode(directory),
+        format => Err(format!(
+            "it has format {format}, and this version knows format {FORMAT}"
+        )),
     }
 }
 
@@ -159,6 +189,13 @@ mod tests {
         directory.announce(NodeId::new(1), &address(1), 1);
         directory.save(&folder).unwrap();
         assert_eq!(Directory::load(&folder), directory);
+        let mut bytes = fs::read(folder.join(NAME)).unwrap();
+        bytes[6] ^= 1;
+        assert_eq!(read(&bytes), Err("it is damaged".to_owned()));
+        let mut later = 2_u32.to_le_bytes().to_vec();
+        later.extend(xxh3_64(&later).to_le_bytes());
+        let why = "it has format 2, and this version knows format 1";
+        assert_eq!(read(&later), Err(why.to_owned()));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

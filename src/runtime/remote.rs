@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::directory::Directory;
 use super::replica::{Call, Event, ReadReply};
@@ -19,13 +19,25 @@ use crate::protocol::{Refusal, Reply};
 /// How long an attempt to connect may take before another node is asked.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long after an attempt that failed the next one is made.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
 /// The way to one node.
 pub(super) struct Remote {
     node: NodeId,
     endpoint: Arc<Endpoint>,
     address: watch::Sender<Address>,
-    /// The connection that stands, or stood last, and how many attempts there were.
-    connection: Mutex<(Option<ClientConnection>, usize)>,
+    connection: Mutex<Connecting>,
+}
+
+/// How far a connection has come.
+#[derive(Default)]
+struct Connecting {
+    /// The one that stands, or stood last.
+    connection: Option<ClientConnection>,
+    attempts: usize,
+    /// When the last attempt failed, and why.
+    failure: Option<(Instant, String)>,
 }
 
 impl Remote {
@@ -34,7 +46,7 @@ impl Remote {
             node,
             endpoint,
             address: watch::Sender::new(address),
-            connection: Mutex::new((None, 0)),
+            connection: Mutex::default(),
         })
     }
 
@@ -74,25 +86,37 @@ impl Remote {
 
     async fn connect(&self) -> Result<ClientConnection, String> {
         let mut current = self.connection.lock().await;
-        if let (Some(connection), _) = &*current
+        if let Some(connection) = &current.connection
             && connection.ended().is_none()
         {
             return Ok(connection.clone());
         }
-        current.1 += 1;
+        if let Some((failed, why)) = &current.failure
+            && failed.elapsed() < RETRY_PAUSE
+        {
+            return Err(why.clone());
+        }
+        current.attempts += 1;
+        let attempts = current.attempts;
         let address = self.address.borrow().clone();
         let attempt = async {
             let local = self.endpoint.local_address()?;
-            let address = address.resolve(local, current.1).await?;
+            let address = address.resolve(local, attempts).await?;
             let opened = ClientConnection::open(&self.endpoint, self.node, address).await;
             opened.map_err(std::io::Error::other)
         };
-        let connection = match timeout(CONNECT_PATIENCE, attempt).await {
-            Ok(opened) => opened.map_err(|error| error.to_string())?,
-            Err(_) => return Err(format!("{address} has not answered within {CONNECT_PATIENCE:?}")),
+        let opened = match timeout(CONNECT_PATIENCE, attempt).await {
+            Ok(opened) => opened.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("{address} has not answered within {CONNECT_PATIENCE:?}")),
         };
-        current.0 = Some(connection.clone());
-        Ok(connection)
+        match &opened {
+            Ok(connection) => {
+                current.connection = Some(connection.clone());
+                current.failure = None;
+            }
+            Err(why) => current.failure = Some((Instant::now(), why.clone())),
+        }
+        opened
     }
 
     /// Carries calls to the node until nobody can make any more.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -27,6 +27,9 @@ use crate::command::Failure;
 
 /// How long a client waits after a call that was refused.
 const REFUSED_PAUSE: Duration = Duration::from_millis(5);
+
+/// Between how many the clients share what they measure.
+const TALLIES: usize = 16;
 
 /// How often the progress is drawn.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -81,6 +84,15 @@ struct Shared {
     processes: AtomicU64,
     /// Transactions committed until now, for the progress.
     committed: AtomicU64,
+    /// What clients have measured, some clients together: a histogram for each would be gigabytes of many.
+    tallies: Vec<Mutex<Tally>>,
+}
+
+/// What some clients have measured.
+#[derive(Default)]
+struct Tally {
+    measured: Ends,
+    whole: Ends,
 }
 
 struct Client {
@@ -90,8 +102,8 @@ struct Client {
     random: Stream,
     /// Random bytes of the ids; not of the seed, or a second run on the same data would repeat those of the first.
     ids: Stream,
-    measured: Ends,
-    whole: Ends,
+    /// Which of the tallies is its.
+    tally: usize,
 }
 
 /// When calls are to be made.
@@ -117,6 +129,7 @@ impl Load<'_> {
             patience: until + plan.deadline,
             processes: AtomicU64::new(u64::from(plan.clients)),
             committed: AtomicU64::new(0),
+            tallies: (0..TALLIES).map(|_| Mutex::default()).collect(),
         });
         let seed = Seed(plan.seed);
         let arrivals = match plan.rate {
@@ -132,8 +145,7 @@ impl Load<'_> {
                     process: number,
                     random: seed.stream(&format!("client.{number}")),
                     ids: entropy.stream(&format!("ids.{number}")),
-                    measured: Ends::default(),
-                    whole: Ends::default(),
+                    tally: number as usize % TALLIES,
                 };
                 tokio::spawn(client.run(arrivals.clone()))
             })
@@ -142,10 +154,12 @@ impl Load<'_> {
         let (mut measured, mut whole) = (Ends::default(), Ends::default());
         for client in clients {
             let ended = client.await;
-            let (of_measured, of_whole) =
-                ended.map_err(|error| Failure::Failed(format!("a client has panicked: {error}")))?;
-            measured.add(of_measured);
-            whole.add(of_whole);
+            ended.map_err(|error| Failure::Failed(format!("a client has panicked: {error}")))?;
+        }
+        for tally in &shared.tallies {
+            let tally = std::mem::take(&mut *tally.lock().unwrap_or_else(PoisonError::into_inner));
+            measured.add(tally.measured);
+            whole.add(tally.whole);
         }
         if let Arrivals::Open(left) = arrivals {
             let mut left = left.lock().await;
@@ -239,11 +253,16 @@ impl Arrivals {
 }
 
 impl Client {
-    async fn run(mut self, arrivals: Arrivals) -> (Ends, Ends) {
+    async fn run(mut self, arrivals: Arrivals) {
         while let Some(intended) = arrivals.next(&self.shared).await {
             self.call(intended).await;
         }
-        (self.measured, self.whole)
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.shared.tallies[self.tally]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn call(&mut self, intended: Instant) {
@@ -283,7 +302,7 @@ impl Client {
                     self.shared.committed.fetch_add(1, Ordering::Relaxed);
                     self.count(is_measured, |ends| ends.committed += 1);
                     if was_meant_in_time {
-                        self.measured.latencies.record(now - intended);
+                        self.tally().measured.latencies.record(now - intended);
                     }
                     match call.steps_of_output(output) {
                         Ok(steps) => {
@@ -336,17 +355,20 @@ impl Client {
     }
 
     /// Counts in the whole run, and in the measured time if it is then.
-    fn count(&mut self, is_measured: bool, mut add: impl FnMut(&mut Ends)) {
-        add(&mut self.whole);
+    fn count(&self, is_measured: bool, mut add: impl FnMut(&mut Ends)) {
+        let mut tally = self.tally();
+        add(&mut tally.whole);
         if is_measured {
-            add(&mut self.measured);
+            add(&mut tally.measured);
         }
     }
 
-    fn wrong_answer(&mut self, caller: &Caller, what: &dyn std::fmt::Display) {
-        self.whole.wrong_answers += 1;
+    fn wrong_answer(&self, caller: &Caller, what: &dyn std::fmt::Display) {
+        let mut tally = self.tally();
+        tally.whole.wrong_answers += 1;
         let Caller { process, function, .. } = caller;
-        self.whole
+        tally
+            .whole
             .wrong_first
             .get_or_insert_with(|| format!("{function} of client process {process}: {what}"));
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::database::{Plimsoll, Reach, Shared};
 use super::error::ReadFailed;
 
-use super::replica::{self, Parts, ReplicaHandle};
+use super::replica::{self, Parts};
 use super::storage::{self, Opened, RUN_BYTES};
 use super::time::Clocks;
 use super::transport::Channels;
@@ -31,6 +31,9 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// At most one frame goes from one replica to another in this time: within a process it costs little.
 const TICK: Duration = Duration::from_micros(500);
+
+/// Replicas of one process rarely fail by themselves, and on a machine that is busy all of them are slow at times.
+const SUSPECT_AFTER: Duration = Duration::from_secs(2);
 
 /// What a database is opened with.
 #[derive(Debug)]
@@ -98,6 +101,7 @@ impl Default for Builder {
             folder: None,
             profile: Profile {
                 active_tick: TICK,
+                suspect_after: SUSPECT_AFTER,
                 ..Profile::lan()
             },
             deadline: DEADLINE,
@@ -129,7 +133,8 @@ impl Builder {
         self
     }
 
-    /// The replicas' time constants: [`Profile::lan`] with a tick of half a millisecond unless this says otherwise.
+    /// The replicas' time constants: [`Profile::lan`] with a tick of half a millisecond, and 2 s before one is suspected, unless this says
+    /// otherwise.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
@@ -173,14 +178,10 @@ impl Builder {
         }
         let made = ClusterId::new(uuid::Uuid::new_v4().as_u128());
         let cluster = stores.first().map_or(made, |store: &Opened| store.identity.cluster);
-        let (senders, receivers): (Vec<_>, Vec<_>) = nodes.iter().map(|_| replica::inbox()).unzip();
-        let inboxes: BTreeMap<NodeId, _> = nodes.iter().copied().zip(senders).collect();
-        let handles = inboxes
+        let (handles, receivers): (Vec<_>, Vec<_>) = nodes.iter().map(|node| replica::inbox(*node)).unzip();
+        let inboxes: BTreeMap<_, _> = handles
             .iter()
-            .map(|(node, inbox)| ReplicaHandle {
-                node: *node,
-                inbox: inbox.clone(),
-            })
+            .map(|handle| (handle.node, handle.inbox.clone()))
             .collect();
         // From here on what was started is stopped when this is dropped.
         let shared = Shared::new(handles, Arc::clone(&registry), self.deadline, Reach::Within);

@@ -167,10 +167,10 @@ impl Remotes {
             return None;
         }
         let remote = Remote::new(node, Arc::clone(&self.endpoint), address.clone());
-        let (inbox, receiver) = replica::inbox();
-        known.tasks.push(remote.carry(receiver));
+        let (handle, inbox) = replica::inbox(node);
+        known.tasks.push(remote.carry(inbox));
         known.remotes.insert(node, remote);
-        Some(ReplicaHandle { node, inbox })
+        Some(handle)
     }
 }
 

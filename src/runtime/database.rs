@@ -554,7 +554,7 @@ impl Plimsoll {
 
 /// Hands a call to a replica. *Errors* with a refusal if too many wait there, with none if it has stopped.
 fn send(replica: &ReplicaHandle, call: Call) -> Result<(), Option<Refusal>> {
-    replica.inbox.try_send(Event::Call(call)).map_err(|error| match error {
+    replica.calls.try_send(call).map_err(|error| match error {
         TrySendError::Full(_) => Some(overloaded()),
         TrySendError::Closed(_) => None,
     })

@@ -182,8 +182,7 @@ impl NodeBuilder {
                 peers.set_address(node, address);
             }
         }
-        let (inbox, receiver) = replica::inbox();
-        let handle = ReplicaHandle { node: own, inbox };
+        let (handle, inbox) = replica::inbox(own);
         let places = Arc::new(Places {
             own,
             folder,
@@ -208,9 +207,9 @@ impl NodeBuilder {
             state: opened.state,
             transport: peers,
             clocks,
-            inbox: receiver,
+            inbox,
         })?);
-        endpoint.serve(service(handle.inbox, registry, places));
+        endpoint.serve(service(handle, registry, places));
         Ok(Plimsoll::new(shared))
     }
 }
@@ -298,14 +297,16 @@ async fn tell(endpoint: Arc<Endpoint>, places: Arc<Places>) {
 }
 
 /// What comes in: frames for the replica, and requests.
-fn service(inbox: Sender<Event>, registry: Arc<Registry>, places: Arc<Places>) -> Service {
-    let frames = inbox.clone();
+fn service(replica: ReplicaHandle, registry: Arc<Registry>, places: Arc<Places>) -> Service {
+    let ReplicaHandle {
+        inbox: frames, calls, ..
+    } = replica;
     let take = move |from, messages| frames.try_send(Event::Frame { from, messages }).is_ok();
     Service::new(take, move |caller, bytes: Vec<u8>| {
-        let (inbox, registry, places) = (inbox.clone(), Arc::clone(&registry), Arc::clone(&places));
+        let (calls, registry, places) = (calls.clone(), Arc::clone(&registry), Arc::clone(&places));
         async move {
             let response = match decode(&bytes) {
-                Ok(request) => answer(caller, request, &inbox, &registry, &places).await,
+                Ok(request) => answer(caller, request, &calls, &registry, &places).await,
                 Err(error) => Response::Malformed(error),
             };
             encode(&response)
@@ -316,24 +317,24 @@ fn service(inbox: Sender<Event>, registry: Arc<Registry>, places: Arc<Places>) -
 async fn answer(
     caller: Caller,
     request: Request,
-    inbox: &Sender<Event>,
+    calls: &Sender<Call>,
     registry: &Registry,
     places: &Places,
 ) -> Response {
     match request {
         Request::Submit { id, thunk, arguments } => match admit(registry, id, thunk, arguments) {
-            Ok(transaction) => call(inbox, |reply| Call::Submit { transaction, reply }, Response::Reply).await,
+            Ok(transaction) => call(calls, |reply| Call::Submit { transaction, reply }, Response::Reply).await,
             Err(reason) => {
                 let node = places.own;
                 Response::Reply(Reply::Refused(Refusal::NotAdmitted { node, reason }))
             }
         },
-        Request::Change(change) => call(inbox, |reply| Call::Change { change, reply }, Response::Reply).await,
-        Request::Status(id) => call(inbox, |reply| Call::Status { id, reply }, Response::Status).await,
-        Request::Inspect => call(inbox, |reply| Call::Inspect { reply }, Response::Inspected).await,
+        Request::Change(change) => call(calls, |reply| Call::Change { change, reply }, Response::Reply).await,
+        Request::Status(id) => call(calls, |reply| Call::Status { id, reply }, Response::Status).await,
+        Request::Inspect => call(calls, |reply| Call::Inspect { reply }, Response::Inspected).await,
         Request::Read { mode, query } => {
             let (reply, answer) = oneshot::channel();
-            match hand_over(inbox, Call::Read { mode, query, reply }) {
+            match hand_over(calls, Call::Read { mode, query, reply }) {
                 Some(response) => response,
                 None => match answer.await {
                     Ok(ReadReply::Reply(reply)) => Response::Reply(reply),
@@ -354,21 +355,21 @@ async fn answer(
 
 /// Asks the replica, and waits.
 async fn call<A>(
-    inbox: &Sender<Event>,
+    calls: &Sender<Call>,
     make: impl FnOnce(oneshot::Sender<A>) -> Call,
     response: impl FnOnce(A) -> Response,
 ) -> Response {
     let (reply, answer) = oneshot::channel();
-    match hand_over(inbox, make(reply)) {
+    match hand_over(calls, make(reply)) {
         Some(response) => response,
         None => answer.await.map_or(Response::Lost, response),
     }
 }
 
 /// *Gives* what to answer if the replica does not take the call.
-fn hand_over(inbox: &Sender<Event>, call: Call) -> Option<Response> {
+fn hand_over(calls: &Sender<Call>, call: Call) -> Option<Response> {
     use tokio::sync::mpsc::error::TrySendError;
-    match inbox.try_send(Event::Call(call)) {
+    match calls.try_send(call) {
         Ok(()) => None,
         Err(TrySendError::Full(_)) => Some(Response::Reply(Reply::Refused(overloaded()))),
         Err(TrySendError::Closed(_)) => Some(Response::Stopped),

@@ -4,13 +4,12 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use super::directory::Directory;
-use super::replica::{Call, Event, ReadReply};
+use super::replica::{Call, Inbox, ReadReply};
 use super::wire::{Request, Response, decode, encode};
 use crate::id::NodeId;
 use crate::net::{Address, ClientConnection, Endpoint, RequestError};
@@ -120,15 +119,12 @@ impl Remote {
     }
 
     /// Carries calls to the node until nobody can make any more.
-    pub(super) fn carry(self: &Arc<Self>, mut inbox: Receiver<Event>) -> AbortHandle {
+    pub(super) fn carry(self: &Arc<Self>, mut inbox: Inbox) -> AbortHandle {
         let remote = Arc::clone(self);
         let carrying = async move {
-            while let Some(event) = inbox.recv().await {
-                match event {
-                    Event::Call(call) => drop(tokio::spawn(Arc::clone(&remote).call(call))),
-                    // The node is not this handle's to stop.
-                    Event::Frame { .. } | Event::Resign(_) | Event::Stop => {}
-                }
+            // What else comes in is for replicas of this process: one elsewhere is not this handle's to stop.
+            while let Some(call) = inbox.calls.recv().await {
+                drop(tokio::spawn(Arc::clone(&remote).call(call)));
             }
         };
         tokio::spawn(carrying).abort_handle()

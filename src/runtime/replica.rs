@@ -37,13 +37,15 @@ pub(crate) const INBOX_MAX: usize = 65_536;
 /// Bytes of records after which the log is looked at for what can be dropped.
 const PRUNE_BYTES: usize = 8 << 20;
 
+/// Calls that wait for a replica to take them in.
+const CALLS_MAX: usize = 4_096;
+
 /// Inputs that are taken in before the clock is read again.
 const INPUTS_AT_ONCE: usize = 256;
 
 /// What comes from outside.
 pub(crate) enum Event {
     Frame { from: NodeId, messages: Vec<Message> },
-    Call(Call),
     Resign(oneshot::Sender<()>),
     Stop,
 }
@@ -118,11 +120,26 @@ pub struct ReplicaStatus {
 pub(crate) struct ReplicaHandle {
     pub(crate) node: NodeId,
     pub(crate) inbox: Sender<Event>,
+    /// Of their own, and few: frames do not wait behind calls, and who calls too much is told so at once.
+    pub(crate) calls: Sender<Call>,
 }
 
-/// A channel for what comes from outside.
-pub(crate) fn inbox() -> (Sender<Event>, Receiver<Event>) {
-    channel(INBOX_MAX)
+/// Where a replica gets what comes from outside.
+pub(crate) struct Inbox {
+    pub(crate) events: Receiver<Event>,
+    pub(crate) calls: Receiver<Call>,
+}
+
+/// The way to a replica, and its end.
+pub(crate) fn inbox(node: NodeId) -> (ReplicaHandle, Inbox) {
+    let (inbox, events) = channel(INBOX_MAX);
+    let (calls_in, calls) = channel(CALLS_MAX);
+    let handle = ReplicaHandle {
+        node,
+        inbox,
+        calls: calls_in,
+    };
+    (handle, Inbox { events, calls })
 }
 
 /// The parts that a replica is started with.
@@ -132,7 +149,7 @@ pub(crate) struct Parts<L, S, T> {
     pub(crate) state: S,
     pub(crate) transport: T,
     pub(crate) clocks: Clocks,
-    pub(crate) inbox: Receiver<Event>,
+    pub(crate) inbox: Inbox,
 }
 
 /// Starts the replica's threads. *Gives* the one that ends last.
@@ -238,12 +255,13 @@ struct Stop;
 enum First {
     Done(Done),
     Event(Event),
+    Call(Call),
     /// Nobody can send any more.
     Nobody,
 }
 
 impl<T: Transport> Replica<T> {
-    fn run(mut self, mut inbox: Receiver<Event>, mut done: UnboundedReceiver<Done>) {
+    fn run(mut self, mut inbox: Inbox, mut done: UnboundedReceiver<Done>) {
         let id = self.node.id();
         let waiter = Waiter::of_this_thread();
         self.step(Input::Wake);
@@ -255,12 +273,22 @@ impl<T: Transport> Replica<T> {
                 if let Poll::Ready(Some(done)) = done.poll_recv(context) {
                     return Poll::Ready(First::Done(done));
                 }
-                let event = inbox.poll_recv(context);
-                event.map(|event| event.map_or(First::Nobody, First::Event))
+                if let Poll::Ready(event) = inbox.events.poll_recv(context) {
+                    return Poll::Ready(event.map_or(First::Nobody, First::Event));
+                }
+                match inbox.calls.poll_recv(context) {
+                    Poll::Ready(Some(call)) => Poll::Ready(First::Call(call)),
+                    // Who still has the inbox may say to stop.
+                    Poll::Ready(None) | Poll::Pending => Poll::Pending,
+                }
             });
             let result = match first {
                 Some(First::Done(done)) => self.on_done(done),
                 Some(First::Event(event)) => self.on_event(event),
+                Some(First::Call(call)) => {
+                    self.on_call(call);
+                    Ok(())
+                }
                 Some(First::Nobody) => Err(Stop),
                 None => {
                     self.step(Input::Wake);
@@ -277,12 +305,14 @@ impl<T: Transport> Replica<T> {
     }
 
     /// Takes in what is there already.
-    fn take_in(&mut self, inbox: &mut Receiver<Event>, done: &mut UnboundedReceiver<Done>) -> Result<(), Stop> {
+    fn take_in(&mut self, inbox: &mut Inbox, done: &mut UnboundedReceiver<Done>) -> Result<(), Stop> {
         for _ in 0..INPUTS_AT_ONCE {
             if let Ok(next) = done.try_recv() {
                 self.on_done(next)?;
-            } else if let Ok(event) = inbox.try_recv() {
+            } else if let Ok(event) = inbox.events.try_recv() {
                 self.on_event(event)?;
+            } else if let Ok(call) = inbox.calls.try_recv() {
+                self.on_call(call);
             } else {
                 break;
             }
@@ -308,7 +338,6 @@ impl<T: Transport> Replica<T> {
     fn on_event(&mut self, event: Event) -> Result<(), Stop> {
         match event {
             Event::Frame { from, messages } => self.step(Input::Receive { from, messages }),
-            Event::Call(call) => self.on_call(call),
             Event::Resign(told) => {
                 if self.has_resigned {
                     let _ = told.send(());
@@ -443,6 +472,6 @@ fn record_bytes(entry: &LogEntry) -> usize {
 pub(crate) fn overloaded() -> Refusal {
     Refusal::Overloaded {
         what: "calls wait for this replica".into(),
-        limit: INBOX_MAX,
+        limit: CALLS_MAX,
     }
 }

@@ -185,6 +185,8 @@ pub(crate) fn run(arguments: &BenchArguments, as_json: bool) -> Result<(), Failu
     let plan = plan(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // Answers come from other threads: they must not wait behind what the clients ask next.
+        .global_queue_interval(2)
         .build()
         .map_err(|error| Failure::Failed(format!("the clients' threads cannot be started: {error}")))?;
     let outcome = runtime.block_on(measure(&plan))?;

@@ -66,6 +66,11 @@ impl Recovered {
         self.ceiling
     }
 
+    /// The lowest bound in it below which records may be missing; [`Hlc::ZERO`] if there is none.
+    pub(crate) fn lowest_covered(&self) -> Hlc {
+        self.covered.first().copied().unwrap_or_default()
+    }
+
     /// Whether every record that the node ever held is in it: nothing was dropped in front, and nothing came as a snapshot.
     pub fn is_whole(&self) -> bool {
         self.covered.is_empty()

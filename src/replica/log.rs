@@ -21,10 +21,8 @@ pub struct ReplicaLog<L> {
     run_bytes: usize,
     /// Bytes of records in all runs.
     bytes: usize,
-    /// The front was dropped before it was opened.
-    is_pruned: bool,
-    /// The lowest bound that was found in it below which records may be missing.
-    covered: Option<Hlc>,
+    /// How far versions beside it must reach, see [`ReplicaLog::needs_versions`].
+    needed: Hlc,
 }
 
 /// Entries that are dropped together.
@@ -52,8 +50,7 @@ impl<L: Log<Entry = LogEntry>> ReplicaLog<L> {
         let mut recovered = Recovered::default();
         let first = log.first();
         let mut replica_log = Self {
-            is_pruned: first > 0,
-            covered: None,
+            needed: Hlc::ZERO,
             log,
             runs: VecDeque::new(),
             run_bytes,
@@ -71,6 +68,10 @@ impl<L: Log<Entry = LogEntry>> ReplicaLog<L> {
                 recovered.add(entry);
             }
             on_progress(next - first);
+        }
+        if first > 0 {
+            // What was restated before the front went is there. Bounds of snapshots that were only about to be installed lie above.
+            replica_log.needed = recovered.lowest_covered();
         }
         Ok((replica_log, recovered))
     }
@@ -97,8 +98,7 @@ impl<L: Log<Entry = LogEntry>> ReplicaLog<L> {
     /// How far the versions beside it must have been flushed when it was opened: its front is gone, and with it records at or below, which
     /// were in them. [`Hlc::ZERO`] if nothing was dropped.
     pub fn needs_versions(&self) -> Hlc {
-        // What was restated before the front went is there. Bounds of snapshots that were only about to be installed lie above.
-        self.covered.filter(|_| self.is_pruned).unwrap_or_default()
+        self.needed
     }
 
     /// About how many bytes of records it holds.
@@ -145,9 +145,6 @@ impl<L: Log<Entry = LogEntry>> ReplicaLog<L> {
     }
 
     fn note(&mut self, end: u64, entry: &LogEntry) {
-        if let LogEntry::Covered { bound } = entry {
-            self.covered = Some(self.covered.map_or(*bound, |covered| covered.min(*bound)));
-        }
         let (highest, bytes) = weigh(entry);
         self.extend(end, highest, bytes);
     }

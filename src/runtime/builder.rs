@@ -12,6 +12,7 @@ use super::error::ReadFailed;
 
 use super::replica::{self, Parts};
 use super::storage::{self, Opened, RUN_BYTES};
+use super::thunks::Thunks;
 use super::time::Clocks;
 use super::transport::Channels;
 
@@ -43,7 +44,7 @@ pub struct Builder {
     folder: Option<PathBuf>,
     profile: Profile,
     deadline: Duration,
-    registry: Result<Registry, RegistryError>,
+    thunks: Thunks,
 }
 
 /// Why a database was not opened. Nothing is left behind.
@@ -105,7 +106,7 @@ impl Default for Builder {
                 ..Profile::lan()
             },
             deadline: DEADLINE,
-            registry: Ok(Registry::with_builtins()),
+            thunks: Thunks::of(Registry::with_builtins()),
         }
     }
 }
@@ -119,17 +120,13 @@ impl Builder {
 
     /// Registers a thunk beside the built-in ones. One that cannot be is told by [`Builder::open`].
     pub fn thunk<T: Thunk>(mut self) -> Self {
-        if let Ok(registry) = &mut self.registry
-            && let Err(error) = registry.register::<T>()
-        {
-            self.registry = Err(error);
-        }
+        self.thunks.register::<T>();
         self
     }
 
     /// Takes these thunks in place of all that were registered before; add the built-in ones by [`Registry::with_builtins`].
     pub fn registry(mut self, registry: Registry) -> Self {
-        self.registry = Ok(registry);
+        self.thunks = Thunks::of(registry);
         self
     }
 
@@ -165,7 +162,7 @@ impl Builder {
                 count: self.replicas,
                 limit: MEMBERS_MAX,
             })?;
-        let registry = Arc::new(self.registry?);
+        let registry = Arc::new(self.thunks.into_registry()?);
         let clocks = Clocks::start();
         let mut stores = Vec::new();
         if let Some(folder) = self.folder {

@@ -12,10 +12,11 @@ use super::database::{Plimsoll, Reach, Shared};
 use super::directory::Directory;
 use super::remote::{Remote, anywhere};
 use super::replica::{self, ReplicaHandle};
+use super::thunks::Thunks;
 use crate::id::NodeId;
 use crate::net::{self, Address, Bounds, Credentials, Endpoint};
 use crate::protocol::{Query, ReadMode};
-use crate::thunk::{Registry, RegistryError, Thunk};
+use crate::thunk::{Registry, Thunk};
 
 /// How often the nodes are asked where others are.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -27,7 +28,7 @@ pub struct RemoteBuilder {
     nodes: Vec<(NodeId, Address)>,
     deadline: Duration,
     bounds: Bounds,
-    registry: Result<Registry, RegistryError>,
+    thunks: Thunks,
     is_ready_first: bool,
 }
 
@@ -38,7 +39,7 @@ impl RemoteBuilder {
             nodes: Vec::new(),
             deadline: DEADLINE,
             bounds: Bounds::default(),
-            registry: Ok(Registry::with_builtins()),
+            thunks: Thunks::of(Registry::with_builtins()),
             is_ready_first: true,
         }
     }
@@ -52,17 +53,13 @@ impl RemoteBuilder {
 
     /// Registers a thunk beside those that are registered; the nodes must know it too. One that cannot be is told by [`RemoteBuilder::open`].
     pub fn thunk<T: Thunk>(mut self) -> Self {
-        if let Ok(registry) = &mut self.registry
-            && let Err(error) = registry.register::<T>()
-        {
-            self.registry = Err(error);
-        }
+        self.thunks.register::<T>();
         self
     }
 
     /// The thunks that can be submitted, in the place of those registered before: the built-in ones unless this says otherwise.
     pub fn registry(mut self, registry: Registry) -> Self {
-        self.registry = Ok(registry);
+        self.thunks = Thunks::of(registry);
         self
     }
 
@@ -94,7 +91,7 @@ impl RemoteBuilder {
         if self.nodes.is_empty() {
             return Err(OpenError::NoNode);
         }
-        let registry = Arc::new(self.registry?);
+        let registry = Arc::new(self.thunks.into_registry()?);
         let [first, second] = anywhere();
         let endpoint = match Endpoint::open(first, &self.credentials, self.bounds.clone()) {
             // Without IPv6.

@@ -168,6 +168,13 @@ impl Shared {
         }
     }
 
+    /// One that cannot be reached is passed over; one that refuses for another reason is there.
+    fn on_refusal(&self, replica: &ReplicaHandle, refusal: &Refusal) {
+        if matches!(refusal, Refusal::Unreachable { .. }) {
+            self.pass_over(replica);
+        }
+    }
+
     fn have_all_stopped(&self) -> bool {
         self.replicas().iter().all(|replica| replica.inbox.is_closed())
     }
@@ -295,9 +302,7 @@ impl Plimsoll {
                 match asked {
                     Asked::Answer(settlement) => return Some(settlement),
                     Asked::Refused(refusal) => {
-                        if matches!(refusal, Refusal::Unreachable { .. }) {
-                            self.shared.pass_over(&replica);
-                        }
+                        self.shared.on_refusal(&replica, &refusal);
                         last = Some(refusal);
                     }
                     Asked::Doubt(why) => {
@@ -378,9 +383,7 @@ impl Plimsoll {
                             }
                         }
                         Ok(ReadReply::Reply(Reply::Refused(refusal))) => {
-                            if matches!(refusal, Refusal::Unreachable { .. }) {
-                                self.shared.pass_over(&replica);
-                            }
+                            self.shared.on_refusal(&replica, &refusal);
                             last = Some(refusal);
                         }
                         // It has stopped, or does not know: a read is asked again anywhere.

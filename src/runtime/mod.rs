@@ -20,6 +20,7 @@ mod node;
 mod remote;
 mod replica;
 mod storage;
+mod thunks;
 mod time;
 mod transport;
 mod wire;

@@ -18,6 +18,7 @@ use super::directory::Directory;
 use super::remote::Remote;
 use super::replica::{self, Call, Event, Parts, ReadReply, ReplicaHandle, overloaded};
 use super::storage;
+use super::thunks::Thunks;
 use super::time::{Clocks, wall};
 use super::wire::{Request, Response, admit, decode, encode};
 use crate::id::{Epoch, NodeId};
@@ -25,7 +26,7 @@ use crate::net::{Address, Bounds, Caller, Credentials, Endpoint, Peers, Service}
 use crate::protocol::config::{Membership, NodeConfig, Profile};
 use crate::protocol::node::Node;
 use crate::protocol::{Refusal, Reply};
-use crate::thunk::{Registry, RegistryError, Thunk};
+use crate::thunk::{Registry, Thunk};
 
 /// How often a node tells each of the others where it is, and asks where others are.
 const TELL_EVERY: Duration = Duration::from_secs(2);
@@ -42,7 +43,7 @@ pub struct NodeBuilder {
     profile: Profile,
     deadline: Duration,
     bounds: Bounds,
-    registry: Result<Registry, RegistryError>,
+    thunks: Thunks,
 }
 
 impl NodeBuilder {
@@ -57,7 +58,7 @@ impl NodeBuilder {
             profile: Profile::lan(),
             deadline: DEADLINE,
             bounds: Bounds::default(),
-            registry: Ok(Registry::with_builtins()),
+            thunks: Thunks::of(Registry::with_builtins()),
         }
     }
 
@@ -95,17 +96,13 @@ impl NodeBuilder {
 
     /// Registers a thunk beside those that are registered. One that cannot be is told by [`NodeBuilder::open`].
     pub fn thunk<T: Thunk>(mut self) -> Self {
-        if let Ok(registry) = &mut self.registry
-            && let Err(error) = registry.register::<T>()
-        {
-            self.registry = Err(error);
-        }
+        self.thunks.register::<T>();
         self
     }
 
     /// The thunks of every transaction, in the place of those registered before: the built-in ones unless this says otherwise.
     pub fn registry(mut self, registry: Registry) -> Self {
-        self.registry = Ok(registry);
+        self.thunks = Thunks::of(registry);
         self
     }
 
@@ -148,7 +145,7 @@ impl NodeBuilder {
                 count: members.len() as u32,
                 limit: crate::limits::MEMBERS_MAX,
             })?;
-        let registry = Arc::new(self.registry?);
+        let registry = Arc::new(self.thunks.into_registry()?);
         let cluster = self.credentials.cluster();
         let endpoint = Arc::new(Endpoint::open(self.listen, &self.credentials, self.bounds)?);
         let opening = {

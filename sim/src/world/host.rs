@@ -406,15 +406,12 @@ impl Host {
         if let Some(planted) = outside.planted {
             planted.reorder(self.place, &mut batch);
         }
-        #[cfg_attr(not(test), expect(unused_mut, reason = "tests have replicas that err"))]
-        let mut evaluated = match running.stores.state.evaluate(&batch) {
+        let evaluated = match running.stores.state.evaluate(&batch) {
             Ok(evaluated) => evaluated,
             Err(error) => return self.fail(at_us, &error, outside),
         };
         #[cfg(test)]
-        if let Some(distort) = &outside.distort {
-            distort(self.place, &mut evaluated);
-        }
+        let evaluated = outside.distorted(self.place, evaluated);
         self.evaluated
             .extend(evaluated.settlements.iter().map(|settlement| EvaluatedTransaction {
                 timestamp: settlement.record,

@@ -116,6 +116,19 @@ impl Outside {
         outside
     }
 
+    /// What becomes of what was evaluated at a place where the replica errs.
+    #[cfg(test)]
+    pub(super) fn distorted(
+        &self,
+        place: usize,
+        mut evaluated: plimsoll::protocol::Evaluated,
+    ) -> plimsoll::protocol::Evaluated {
+        if let Some(distort) = &self.distort {
+            distort(place, &mut evaluated);
+        }
+        evaluated
+    }
+
     /// An epoch with these members has begun.
     pub(super) fn begin_epoch(&mut self, membership: &Membership) {
         let members = membership

@@ -13,7 +13,7 @@ use super::super::faults::Trigger;
 use super::super::outcome::Rule;
 use super::super::outside::Outside;
 use super::super::storage::{Found, Trouble};
-use super::log::{ids, records};
+use super::log::records;
 use super::{Host, Running};
 use crate::scenario::SlowPart;
 
@@ -189,11 +189,8 @@ impl Host {
         self.evaluated
             .retain(|transaction| transaction.timestamp.hlc <= flushed && installed.is_none());
         self.start = installed.unwrap_or(self.start).min(flushed);
+        self.tell_durable(&unsaid, outside);
         if !self.has_lost_disk {
-            for (epoch, id) in ids(&unsaid) {
-                outside.durability.on_synced(self.place, epoch, id);
-            }
-            outside.watcher.on_durable(self.id, &unsaid);
             if are_versions_lost {
                 outside.watcher.on_versions_lost(self.id);
             }

@@ -92,12 +92,7 @@ impl Host {
         };
         match result {
             Ok(()) => {
-                if !self.has_lost_disk {
-                    for (epoch, id) in ids(&entries) {
-                        outside.durability.on_synced(self.place, epoch, id);
-                    }
-                    outside.watcher.on_durable(self.id, &entries);
-                }
+                self.tell_durable(&entries, outside);
                 true
             }
             Err(StoreError::Full { .. }) => {
@@ -109,6 +104,16 @@ impl Host {
                 self.fail(time_us, &error, outside);
                 false
             }
+        }
+    }
+
+    /// Those who look on learn what lies on the disk, unless that is no part of the cluster any more.
+    pub(super) fn tell_durable(&self, entries: &[LogEntry], outside: &mut Outside) {
+        if !self.has_lost_disk {
+            for (epoch, id) in ids(entries) {
+                outside.durability.on_synced(self.place, epoch, id);
+            }
+            outside.watcher.on_durable(self.id, entries);
         }
     }
 

@@ -58,6 +58,15 @@ pub struct Transaction {
     pub footprint: Footprint,
 }
 
+/// A value and the transaction that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Versioned {
+    /// Where it was written.
+    pub timestamp: Timestamp,
+    /// The value.
+    pub value: Value,
+}
+
 /// One transaction as stored in S-phase. Its coordinator is that of the stream which holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Record {

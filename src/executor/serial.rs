@@ -12,10 +12,10 @@ use crate::id::TransactionId;
 use crate::key::{Key, KeyRange, Value};
 use crate::limits::VERSION_RETENTION;
 use crate::protocol::{Batch, Evaluated, Query};
-use crate::store::{Versioned, Versions};
+use crate::store::Versions;
 use crate::thunk::{Direction, Registry, Resolve, UnknownThunk, View};
 use crate::time::{Hlc, Timestamp};
-use crate::transaction::{Abort, Outcome, Settlement, Transaction};
+use crate::transaction::{Abort, Outcome, Settlement, Transaction, Versioned};
 
 /// Evaluates records in order over versions that it owns.
 ///
@@ -323,15 +323,11 @@ struct Snapshot<'a, V> {
 }
 
 impl<V: Versions> View for Snapshot<'_, V> {
-    fn get(&self, key: &Key) -> Option<Value> {
-        self.versions.get(key, self.at).map(|versioned| versioned.value)
+    fn get(&self, key: &Key) -> Option<Versioned> {
+        self.versions.get(key, self.at)
     }
 
-    fn scan(&self, range: &KeyRange, limit: usize, direction: Direction) -> Vec<(Key, Value)> {
-        let entries = self.versions.scan(range, self.at, limit, direction);
-        entries
-            .into_iter()
-            .map(|(key, versioned)| (key, versioned.value))
-            .collect()
+    fn scan(&self, range: &KeyRange, limit: usize, direction: Direction) -> Vec<(Key, Versioned)> {
+        self.versions.scan(range, self.at, limit, direction)
     }
 }

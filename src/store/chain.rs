@@ -6,9 +6,9 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 
-use super::Versioned;
 use crate::key::{Key, Value};
 use crate::time::{Hlc, Timestamp};
+use crate::transaction::Versioned;
 
 /// What was written at a timestamp; none is a deletion.
 pub(super) type Version = (Timestamp, Option<Value>);

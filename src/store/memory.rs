@@ -6,10 +6,11 @@ use std::convert::Infallible;
 use std::ops::Bound;
 
 use super::chain::{Chain, StoredKey};
-use super::{History, Log, VersionVisitor, Versioned, Versions, second_of};
+use super::{History, Log, VersionVisitor, Versions, second_of};
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
+use crate::transaction::Versioned;
 
 /// Versions in memory: for each key its versions, ascending.
 ///

@@ -15,23 +15,13 @@ pub use error::StoreError;
 pub use memory::{MemoryLog, MemoryVersions};
 pub use versions::DiskVersions;
 
-use bincode::{Decode, Encode};
 use std::ops::ControlFlow;
 
 use crate::id::TransactionId;
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
-use crate::transaction::Outcome;
-
-/// A value and the transaction that wrote it.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Versioned {
-    /// Where it was written.
-    pub timestamp: Timestamp,
-    /// The value.
-    pub value: Value,
-}
+use crate::transaction::{Outcome, Versioned};
 
 /// Takes one version, none being a deletion, and says whether it wants another.
 pub type VersionVisitor<'a> = dyn FnMut(&Key, Timestamp, Option<&Value>) -> ControlFlow<()> + 'a;

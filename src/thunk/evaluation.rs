@@ -17,15 +17,15 @@ use crate::id::TransactionId;
 use crate::key::{Key, KeyRange, Value};
 use crate::limits::{CALLS_NESTED_MAX, VALUE_BYTES_MAX};
 use crate::time::Timestamp;
-use crate::transaction::{Abort, Footprint, ThunkId, Transaction};
+use crate::transaction::{Abort, Footprint, ThunkId, Transaction, Versioned};
 
 /// A snapshot that a thunk reads from.
 pub trait View {
-    /// The value at `key`; absent where there is none.
-    fn get(&self, key: &Key) -> Option<Value>;
+    /// The value at `key`, and where it was written; absent where there is none.
+    fn get(&self, key: &Key) -> Option<Versioned>;
 
     /// The first `limit` entries of `range` in this direction.
-    fn scan(&self, range: &KeyRange, limit: usize, direction: Direction) -> Vec<(Key, Value)>;
+    fn scan(&self, range: &KeyRange, limit: usize, direction: Direction) -> Vec<(Key, Versioned)>;
 }
 
 /// In which order a range is scanned.
@@ -112,8 +112,19 @@ impl<'a> Evaluation<'a> {
         }
         Ok(match self.writes.get(key) {
             Some(written) => written.clone(),
-            None => self.view.get(key),
+            None => self.view.get(key).map(|versioned| versioned.value),
         })
+    }
+
+    /// Where the value was written that the transaction finds at `key`: the timestamp of another one, whatever this one writes. Absent where
+    /// there is none.
+    ///
+    /// *Errors* as [`get`](Evaluation::get).
+    pub fn version(&mut self, key: &Key) -> Result<Option<Timestamp>, Abort> {
+        if !self.footprint.may_read(key) {
+            return Err(self.undeclared("reads", key));
+        }
+        Ok(self.view.get(key).map(|versioned| versioned.timestamp))
     }
 
     /// The first `limit` entries of `range` in this direction, own writes included.
@@ -130,8 +141,10 @@ impl<'a> Evaluation<'a> {
         let own: Vec<_> = self.writes.range((Bound::Included(range.start()), end)).collect();
         // Each own write can hide one stored entry at most.
         let stored = self.view.scan(range, limit.saturating_add(own.len()), direction);
-        let mut entries: BTreeMap<Key, Option<Value>> =
-            stored.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        let mut entries: BTreeMap<Key, Option<Value>> = stored
+            .into_iter()
+            .map(|(key, versioned)| (key, Some(versioned.value)))
+            .collect();
         entries.extend(own.into_iter().map(|(key, value)| (key.clone(), value.clone())));
         let present = entries.into_iter().filter_map(|(key, value)| Some((key, value?)));
         Ok(match direction {

@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 
 use plimsoll::key::{Key, KeyRange, Value};
 use plimsoll::store::versions::{DiskVersions, FlushReport, Standing};
-use plimsoll::store::{History, MemoryVersions, StoreError, VersionVisitor, Versioned, Versions};
+use plimsoll::store::{History, MemoryVersions, StoreError, VersionVisitor, Versions};
 use plimsoll::thunk::Direction;
 use plimsoll::time::{Hlc, Timestamp};
+use plimsoll::transaction::Versioned;
 use proptest::prelude::*;
 
 use crate::medium::Memory;

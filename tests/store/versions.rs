@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 
 use plimsoll::id::NodeId;
 use plimsoll::key::{Key, KeyRange, Value};
-use plimsoll::store::{Versioned, Versions};
+use plimsoll::store::Versions;
 use plimsoll::thunk::Direction;
 use plimsoll::time::{Hlc, Timestamp};
+use plimsoll::transaction::Versioned;
 use proptest::prelude::*;
 
 /// The suite over one implementation, as tests in a module. *Given* the module's name and empty versions.

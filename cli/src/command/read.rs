@@ -8,8 +8,8 @@ use plimsoll::id::NodeId;
 use plimsoll::key::{Key, KeyRange};
 use plimsoll::protocol::{Query, ReadMode, Refusal};
 use plimsoll::runtime::{ReadFailed, Rows};
-use plimsoll::store::Versioned;
 use plimsoll::time::{Hlc, Timestamp};
+use plimsoll::transaction::Versioned;
 use serde_json::json;
 
 use super::{Answer, Failure};

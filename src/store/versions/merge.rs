@@ -5,7 +5,7 @@ use std::ops::{Bound, ControlFlow};
 use redb::{AccessGuard, Range, ReadableTable, StorageError};
 
 use super::super::chain::Version;
-use super::super::{OutcomeVisitor, StoreError, VersionVisitor, Versioned};
+use super::super::{OutcomeVisitor, StoreError, VersionVisitor};
 use super::database::{Reader, Store};
 use super::layer::{Layer, SeenLayer};
 use super::table::{Settled, VersionKey, key_of, outcome_name, parse_content, parse_row_name, row_name};
@@ -13,7 +13,7 @@ use crate::id::{NodeId, TransactionId};
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
-use crate::transaction::Outcome;
+use crate::transaction::{Outcome, Versioned};
 
 /// In front of all timestamps.
 pub(super) const FRONT: Timestamp = Timestamp {

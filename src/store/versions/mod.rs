@@ -18,12 +18,12 @@ mod table;
 use std::sync::Arc;
 
 use super::disk::Disk;
-use super::{History, OutcomeVisitor, StoreError, VersionVisitor, Versioned, Versions};
+use super::{History, OutcomeVisitor, StoreError, VersionVisitor, Versions};
 use crate::id::TransactionId;
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
-use crate::transaction::Outcome;
+use crate::transaction::{Outcome, Versioned};
 
 use collection::Collection;
 pub use database::{Extent, Medium};

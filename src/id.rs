@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// One node of a cluster. Never reused: a node that lost its disk comes back under another id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct NodeId(u32);
 
 impl NodeId {
@@ -126,6 +127,23 @@ impl TransactionId {
                 .into_uuid()
                 .as_u128(),
         )
+    }
+
+    /// The id of one of several transactions that belong together: the `number`th of those which this id stands for, with its time. The first
+    /// has the id itself.
+    ///
+    /// Part of the format: the other 74 random bits are those of XXH3 of 128 bits over this id and the number, both little-endian.
+    #[must_use]
+    pub fn attempt(self, number: u32) -> Self {
+        if number == 0 {
+            return self;
+        }
+        let mut seed = self.0.to_le_bytes().to_vec();
+        seed.extend(number.to_le_bytes());
+        let mixed = xxhash_rust::xxh3::xxh3_128(&seed).to_le_bytes();
+        let mut random = [0; 10];
+        random.copy_from_slice(&mixed[..10]);
+        Self::from_parts(self.unix_millis(), random)
     }
 
     /// The id as a UUID.

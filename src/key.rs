@@ -46,6 +46,16 @@ impl Key {
     }
 }
 
+/// How the keys begin that belong to Plimsoll: after all others. No transaction of a user may touch them, and no scan sees them.
+pub const SYSTEM_PREFIX: [u8; 2] = [0xFF, 0xFF];
+
+impl Key {
+    /// Whether the key belongs to Plimsoll.
+    pub fn is_system(&self) -> bool {
+        self.as_bytes().starts_with(&SYSTEM_PREFIX)
+    }
+}
+
 impl AsRef<[u8]> for Value {
     fn as_ref(&self) -> &[u8] {
         &self.0
@@ -139,7 +149,7 @@ impl<'de> Deserialize<'de> for Value {
 }
 
 /// The keys from `start` (included) to `end` (excluded; absent: to the last key).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
 pub struct KeyRange {
     start: Key,
     end: Option<Key>,
@@ -197,6 +207,16 @@ impl KeyRange {
                 }
     }
 
+    /// The range without the keys that belong to Plimsoll.
+    #[must_use]
+    pub fn of_users(&self) -> Self {
+        let is_below = |end: &Key| end.as_bytes() <= &SYSTEM_PREFIX[..];
+        match &self.end {
+            Some(end) if is_below(end) => self.clone(),
+            _ => Self::new(self.start.clone(), Key::new(SYSTEM_PREFIX.to_vec())),
+        }
+    }
+
     /// Whether no key lies in the range.
     pub fn is_empty(&self) -> bool {
         self.end.as_ref().is_some_and(|end| *end <= self.start)
@@ -224,6 +244,23 @@ mod tests {
         assert!(!range.contains(&Key::new(vec![2])));
         assert!(!range.contains(&Key::new(vec![1, 254, 255])));
         assert!(KeyRange::prefix(Key::new(vec![255, 255])).end().is_none());
+    }
+
+    #[test]
+    fn the_range_of_users_ends_where_the_keys_of_the_system_begin() {
+        let system = |rest: &[u8]| Key::new([&SYSTEM_PREFIX[..], rest].concat());
+        assert!(system(b"").is_system() && system(b"x").is_system() && !Key::new(vec![0xFF]).is_system());
+        let inside = KeyRange::new("a".into(), "b".into());
+        assert_eq!(inside.of_users(), inside);
+        assert_eq!(
+            KeyRange::from("a".into()).of_users(),
+            KeyRange::new("a".into(), system(b""))
+        );
+        assert_eq!(
+            KeyRange::new("a".into(), system(b"z")).of_users(),
+            KeyRange::new("a".into(), system(b""))
+        );
+        assert!(KeyRange::prefix(system(b"r")).of_users().is_empty());
     }
 
     #[test]

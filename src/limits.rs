@@ -24,6 +24,18 @@ pub const CALLS_NESTED_MAX: usize = 64;
 /// Bytes of an abort's wording, and of a key or a name in it. Beyond: it is cut, as every outcome is kept for [`OUTCOME_WINDOW`].
 pub const ABORT_TEXT_BYTES_MAX: usize = 4 << 10;
 
+/// Keys that an abort names at most of those that have made it stale.
+pub const STALE_KEYS_NAMED_MAX: usize = 4;
+
+/// Staged transactions that have reserved keys at a time. Beyond: a deterministic abort.
+pub const RESERVATIONS_MAX: usize = 128;
+
+/// Bytes of the keys and ranges of one reservation. Beyond: a deterministic abort.
+pub const RESERVATION_BYTES_MAX: usize = 7 << 10;
+
+/// Timestamp time for which a reservation holds at most.
+pub const RESERVATION_MAX: Duration = Duration::from_secs(10);
+
 /// Bytes of a thunk's name. Beyond: registering it is refused.
 pub const THUNK_NAME_BYTES_MAX: usize = 64;
 
@@ -90,6 +102,10 @@ pub const MEMBERS_MAX: usize = 31;
 pub const COORDINATORS_MAX: usize = 31;
 
 const _: () = {
+    assert!(
+        RESERVATIONS_MAX * (RESERVATION_BYTES_MAX + 64) <= VALUE_BYTES_MAX,
+        "all reservations lie in one value"
+    );
     assert!(KEY_BYTES_MAX < RECORD_BYTES_MAX);
     assert!(
         KEY_BYTES_MAX <= ABORT_TEXT_BYTES_MAX && THUNK_NAME_BYTES_MAX <= ABORT_TEXT_BYTES_MAX,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bincode::{Decode, Encode};
 use hlc_gen::{HlcGenerator, HlcTimestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
 
@@ -22,7 +23,8 @@ const HLC_EPOCH_UNIX_MILLIS: u64 = 1_704_067_200_000;
 ///
 /// Bounds (positions, promises, watermarks) are values of this type and cover every timestamp at or below them,
 /// of any node.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Hlc(u64);
 
 impl Hlc {
@@ -94,7 +96,7 @@ impl fmt::Debug for Hlc {
 }
 
 /// The identity and the place of a transaction: totally ordered and unique.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
 pub struct Timestamp {
     /// When, by the coordinator's hybrid clock.
     pub hlc: Hlc,

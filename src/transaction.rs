@@ -163,6 +163,29 @@ pub enum Abort {
         /// The id of that transaction.
         by: TransactionId,
     },
+    /// What earlier stages of the transaction saw has changed since: see [`Guards`](crate::thunk::Guards).
+    #[error("stale: written since the snapshot at {at}: {}; run the stages again", named(keys))]
+    Stale {
+        /// The snapshot that the stages saw.
+        at: Hlc,
+        /// What was written since: a few of the keys, and the start of a range in which something was deleted. At least one.
+        keys: Vec<Key>,
+    },
+    /// A staged transaction that has waited longer has reserved a key that this one writes: see [`Reserve`](crate::thunk::Reserve).
+    #[error("the key {key} is reserved until {until} by {by}, which has waited longer: run the stages again after it")]
+    Reserved {
+        /// The key.
+        key: Key,
+        /// The staged transaction that holds it.
+        by: TransactionId,
+        /// When it lets go of it, in timestamp time, unless it ends before.
+        until: Hlc,
+    },
+}
+
+fn named(keys: &[Key]) -> String {
+    let keys: Vec<_> = keys.iter().map(Key::to_string).collect();
+    keys.join(", ")
 }
 
 impl Abort {
@@ -174,15 +197,15 @@ impl Abort {
             Self::Undeclared { thunk, access, key } => {
                 cut_name(thunk);
                 cut_text(access);
-                if key.as_bytes().len() > ABORT_TEXT_BYTES_MAX {
-                    *key = Key::new(key.as_bytes()[..ABORT_TEXT_BYTES_MAX].to_vec());
-                }
+                cut_key(key);
             }
             Self::Panicked { thunk, message } => {
                 cut_name(thunk);
                 cut_text(message);
             }
             Self::TooDeep { thunk, .. } => cut_name(thunk),
+            Self::Stale { keys, .. } => keys.iter_mut().for_each(cut_key),
+            Self::Reserved { key, .. } => cut_key(key),
             Self::Expired { .. } | Self::FromFuture { .. } | Self::Cancelled { .. } => {}
         }
         self
@@ -208,6 +231,12 @@ impl Abort {
 /// Cuts at a boundary of characters.
 fn cut_text(text: &mut String) {
     text.truncate(text.floor_char_boundary(ABORT_TEXT_BYTES_MAX));
+}
+
+fn cut_key(key: &mut Key) {
+    if key.as_bytes().len() > ABORT_TEXT_BYTES_MAX {
+        *key = Key::new(key.as_bytes()[..ABORT_TEXT_BYTES_MAX].to_vec());
+    }
 }
 
 fn cut_name(thunk: &mut ThunkId) {

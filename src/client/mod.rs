@@ -3,6 +3,8 @@
 //! Realises the admission of section 4 of the design: whatever can be seen to be wrong with a transaction is refused before it is
 //! submitted, with what to do about it.
 
+pub mod staged;
+
 use crate::codec::{self, DecodeError, EncodeError};
 use crate::id::TransactionId;
 use crate::key::{Key, Value};

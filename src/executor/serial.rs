@@ -181,7 +181,8 @@ impl<V: Versions> SerialExecutor<V> {
     /// *Errors* when the snapshot is older than what is kept, or the versions have failed.
     pub fn read(&self, at: Hlc, query: &Query) -> Result<Answer, ReadError> {
         let at = self.check_kept(at)?;
-        let scan = |(range, limit): &(KeyRange, usize)| self.versions.scan(range, at, *limit, Direction::Forward);
+        let scan =
+            |(range, limit): &(KeyRange, usize)| self.versions.scan(&range.of_users(), at, *limit, Direction::Forward);
         let answer = Answer {
             keys: query.keys.iter().map(|key| self.versions.get(key, at)).collect(),
             ranges: query.ranges.iter().map(scan).collect(),

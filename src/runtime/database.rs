@@ -229,11 +229,30 @@ impl Plimsoll {
         Self { shared }
     }
 
+    pub(super) fn shared_registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.shared.registry)
+    }
+
+    pub(super) fn deadline(&self) -> Duration {
+        self.shared.deadline
+    }
+
+    /// A new transaction id, of this process's clock and randomness: for [`Plimsoll::submit_as`], to be kept where a crash does not reach it.
+    pub fn new_id() -> TransactionId {
+        let random = uuid::Uuid::new_v4().into_bytes();
+        let mut ten = [0; 10];
+        ten.copy_from_slice(&random[6..]);
+        // Two of them hold bits that say which kind of UUID it is.
+        ten[0] = random[0];
+        ten[2] = random[1];
+        TransactionId::from_parts(wall().unix_millis(), ten)
+    }
+
     /// Submits a transaction and waits for its outcome, under a new id.
     ///
     /// *Errors*: see [`SubmitError`].
     pub async fn submit<T: Thunk>(&self, thunk: &T) -> Result<Committed<T::Output>, SubmitError> {
-        self.submit_as(new_id(), thunk).await
+        self.submit_as(Self::new_id(), thunk).await
     }
 
     /// Submits a transaction under an id that the caller has chosen, as a UUIDv7 of the present time: submitted again under it, also after an
@@ -262,7 +281,7 @@ impl Plimsoll {
 
     /// A transaction's settlement. Asks one replica after the other as long as it does no harm: what is in doubt is submitted again under
     /// the same id.
-    async fn settle(&self, transaction: Transaction) -> Result<Settlement, SubmitError> {
+    pub(super) async fn settle(&self, transaction: Transaction) -> Result<Settlement, SubmitError> {
         let id = transaction.id;
         let submit = |reply| Call::Submit {
             transaction: transaction.clone(),
@@ -412,7 +431,10 @@ impl Plimsoll {
     /// *Errors*: the doubt remains; try again.
     pub async fn resolve(&self, target: TransactionId) -> Result<Resolution, ResolveFailed> {
         let failed = |error| ResolveFailed::Submit { target, error };
-        let settlement = self.settle(client::resolve(new_id(), target)).await.map_err(failed)?;
+        let settlement = self
+            .settle(client::resolve(Self::new_id(), target))
+            .await
+            .map_err(failed)?;
         let committed = committed::<Resolve>(&settlement).map_err(failed)?;
         Ok(committed.output)
     }
@@ -590,7 +612,7 @@ fn is_passing(refusal: &Refusal) -> bool {
 }
 
 /// The typed answer.
-fn committed<T: Thunk>(settlement: &Settlement) -> Result<Committed<T::Output>, SubmitError> {
+pub(super) fn committed<T: Thunk>(settlement: &Settlement) -> Result<Committed<T::Output>, SubmitError> {
     let (id, timestamp) = (settlement.id, settlement.effective);
     if let Outcome::Aborted(abort) = &settlement.outcome {
         let abort = abort.clone();
@@ -601,15 +623,4 @@ fn committed<T: Thunk>(settlement: &Settlement) -> Result<Committed<T::Output>, 
         Ok(Err(abort)) => Err(SubmitError::Aborted { id, timestamp, abort }),
         Err(error) => Err(SubmitError::Output { id, timestamp, error }),
     }
-}
-
-/// An id for a transaction of now.
-fn new_id() -> TransactionId {
-    let random = uuid::Uuid::new_v4().into_bytes();
-    let mut ten = [0; 10];
-    ten.copy_from_slice(&random[6..]);
-    // Two of them hold bits that say which kind of UUID it is.
-    ten[0] = random[0];
-    ten[2] = random[1];
-    TransactionId::from_parts(wall().unix_millis(), ten)
 }

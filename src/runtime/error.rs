@@ -6,6 +6,7 @@ use crate::client::NotSubmitted;
 use crate::codec::{DecodeError, EncodeError};
 use crate::executor::ReadError;
 use crate::id::TransactionId;
+use crate::key::Key;
 use crate::protocol::{Doubt, Refusal};
 use crate::time::Timestamp;
 use crate::transaction::Abort;
@@ -90,6 +91,32 @@ impl SubmitError {
     pub fn is_worth_retrying(&self) -> bool {
         matches!(self, Self::Refused(_) | Self::Unknown { .. })
     }
+}
+
+/// Why a staged transaction has no output.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StagedError {
+    /// A stage could not read. Nothing happened; starting again is safe.
+    #[error("a stage could not read: {0}")]
+    Read(#[source] ReadFailed),
+    /// The last stage, or what the stages refused, see [`SubmitError`]. If it may have happened, it is the id in there that is in doubt; the
+    /// whole may be started again under the id that it had.
+    #[error(transparent)]
+    Submit(SubmitError),
+    /// What the stages saw had changed each time. Nothing happened.
+    #[error(
+        "stale in each of {runs} runs, of late because of {keys:?}: are these keys written all the time by others that are not staged?"
+    )]
+    Exhausted {
+        /// How often the stages were run.
+        runs: u32,
+        /// Keys that had changed in the last run.
+        keys: Vec<Key>,
+    },
+    /// The stages were not done in time. Nothing happened.
+    #[error("the stages were not done within {0:?}, and nothing was submitted")]
+    Deadline(Duration),
 }
 
 /// Why nothing was read. A read changes nothing, so trying again is always safe.

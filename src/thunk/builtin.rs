@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Evaluation, Operator, Registry, RegistryError, Resolve, Thunk};
+use super::{Evaluation, Guarded, Operator, Refuse, Registry, RegistryError, Reserve, Resolve, Thunk};
 use crate::key::{Key, Value};
 use crate::transaction::{Abort, Footprint};
 
-/// Adds every thunk of this module, and [`Resolve`], to `registry`.
+/// Adds every thunk of this module, [`Resolve`], and those of staged transactions to `registry`.
 ///
 /// *Errors* when a thunk of the same name is registered already.
 pub fn register_builtins(registry: &mut Registry) -> Result<(), RegistryError> {
@@ -16,6 +16,7 @@ pub fn register_builtins(registry: &mut Registry) -> Result<(), RegistryError> {
         .add::<PutIfAbsent>()?
         .add::<Increment>()?;
     registry.add::<Append>()?.add::<Merge>()?.add::<Resolve>()?;
+    registry.add::<Guarded>()?.add::<Refuse>()?.add::<Reserve>()?;
     Ok(())
 }
 

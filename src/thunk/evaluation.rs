@@ -140,7 +140,9 @@ impl<'a> Evaluation<'a> {
         let end = range.end().map_or(Bound::Unbounded, Bound::Excluded);
         let own: Vec<_> = self.writes.range((Bound::Included(range.start()), end)).collect();
         // Each own write can hide one stored entry at most.
-        let stored = self.view.scan(range, limit.saturating_add(own.len()), direction);
+        let stored = self
+            .view
+            .scan(&range.of_users(), limit.saturating_add(own.len()), direction);
         let mut entries: BTreeMap<Key, Option<Value>> = stored
             .into_iter()
             .map(|(key, versioned)| (key, Some(versioned.value)))

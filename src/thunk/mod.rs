@@ -12,15 +12,21 @@
 mod builtin;
 mod evaluation;
 mod footprint;
+mod guarded;
+mod guards;
 mod operator;
 mod registry;
+mod reservation;
 mod resolve;
 mod unwind;
 
 pub use builtin::{Append, CompareAndSet, Delete, Get, Increment, Merge, Put, PutIfAbsent, register_builtins};
 pub use evaluation::{Direction, Evaluation, View};
+pub use guarded::{Guarded, Refuse};
+pub use guards::{Guards, Seen};
 pub use operator::{Operator, OperatorError};
 pub use registry::{FootprintError, RESERVED_PREFIX, Registry, RegistryError, UnknownThunk};
+pub use reservation::{Reservation, Reservations, Reserve};
 pub use resolve::{Resolution, Resolve};
 
 use serde::Serialize;

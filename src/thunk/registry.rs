@@ -5,9 +5,9 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::unwind::catch;
-use super::{Evaluation, Thunk, View, register_builtins};
+use super::{Evaluation, Guarded, Reserve, Thunk, View, register_builtins};
 use crate::codec::{self, DecodeError, EncodeError};
-use crate::key::{Key, Value};
+use crate::key::{Key, KeyRange, Value};
 use crate::limits::THUNK_NAME_BYTES_MAX;
 use crate::time::Timestamp;
 use crate::transaction::{Abort, Footprint, Outcome, ThunkId, Transaction};
@@ -69,6 +69,22 @@ pub enum FootprintError {
         thunk: ThunkId,
         /// What is wrong.
         error: DecodeError,
+    },
+    /// The thunk would touch a key of the system.
+    #[error(
+        "the footprint of thunk {thunk} names the key {key}, which belongs to Plimsoll, as all do that begin with \\xff\\xff: choose another"
+    )]
+    System {
+        /// The thunk.
+        thunk: ThunkId,
+        /// The key.
+        key: Key,
+    },
+    /// The thunk cannot be guarded.
+    #[error("thunk {thunk} is a transaction by itself: it cannot be the last stage of another")]
+    NotGuardable {
+        /// The thunk.
+        thunk: ThunkId,
     },
     /// The thunk's own code panicked over the arguments.
     #[error("thunk {thunk} panicked over its footprint: {message}; the footprint must exist for all arguments")]
@@ -155,6 +171,25 @@ impl Registry {
     ///
     /// *Errors* when it is not registered, when the arguments are not its own, and when its code panics, which is caught.
     pub fn footprint(&self, thunk: &ThunkId, arguments: &Value) -> Result<Footprint, FootprintError> {
+        if Guarded::is(thunk) {
+            let guarded = codec::decode_value::<Guarded>(arguments);
+            let thunk = || thunk.clone();
+            let guarded = guarded.map_err(|error| FootprintError::Arguments { thunk: thunk(), error })?;
+            return guarded.whole_footprint(self);
+        }
+        let footprint = self.own_footprint(thunk, arguments)?;
+        let keys = footprint.reads.iter().chain(&footprint.writes);
+        let mut keys = keys.chain(footprint.ranges.iter().map(KeyRange::start));
+        match keys.find(|key| key.is_system()) {
+            Some(key) if *thunk != ThunkId::of::<Reserve>() => Err(FootprintError::System {
+                thunk: thunk.clone(),
+                key: key.clone(),
+            }),
+            _ => Ok(footprint),
+        }
+    }
+
+    fn own_footprint(&self, thunk: &ThunkId, arguments: &Value) -> Result<Footprint, FootprintError> {
         let code = self.code(thunk)?;
         let thunk = || thunk.clone();
         match catch(|| code.footprint(arguments)) {
@@ -178,6 +213,9 @@ impl Registry {
         now: Timestamp,
         view: &dyn View,
     ) -> Result<(Outcome, BTreeMap<Key, Option<Value>>), UnknownThunk> {
+        if Guarded::is(&transaction.thunk) {
+            return Guarded::evaluate_in(self, transaction, now, view);
+        }
         let code = self.code(&transaction.thunk)?;
         let mut evaluation = Evaluation::new(transaction, now, view);
         let result = catch(|| code.evaluate(&transaction.arguments, &mut evaluation)).unwrap_or_else(|message| {

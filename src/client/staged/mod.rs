@@ -1,0 +1,287 @@
+//! Staged transactions: what is read decides what is read next, and what is written.
+//!
+//! Realises the staged transactions of section 4 of the design, on the side of the client. The stages are an async closure that
+//! reads through a [`Stage`], all of one snapshot, and ends in a thunk, or refuses. That end is submitted with [guards](crate::thunk::Guards) over
+//! everything that was read. If something of it has changed by the transaction's own timestamp, the closure is run again, on a newer
+//! snapshot; after a few such runs what was read is [reserved](crate::thunk::Reserve) first, so that the stages take their turn. [`start`] is
+//! all of this without I/O: a future, and a [`Mailbox`] from which a driver takes what is to be read and submitted. Tests:
+//! `tests/staged/`, and the workload `cycle` of the simulator.
+
+mod mailbox;
+mod stage;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+pub use mailbox::{Ask, AskId, Mailbox, Told};
+pub use stage::Stage;
+
+use super::{NotSubmitted, admit, arguments};
+use crate::codec::{self, EncodeError};
+use crate::id::TransactionId;
+use crate::key::{Key, KeyRange};
+use crate::protocol::{Query, ReadMode};
+use crate::thunk::{Guarded, Guards, Refuse, Registry, Reservations, Reserve, Thunk};
+use crate::time::Timestamp;
+use crate::transaction::{Abort, Outcome, Settlement, ThunkId, Transaction};
+
+/// How a staged transaction goes about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Staging {
+    /// How often the stages are run at most; 1: never again.
+    pub runs_max: u32,
+    /// After how many stale runs what was read is reserved; none: never.
+    pub reserve_after: Option<u32>,
+    /// How long a reservation holds at most, in timestamp time: what others wait if this client is gone.
+    pub reservation: Duration,
+    /// The snapshot of the first run. The guards see to it that an old one does no harm: it costs another run.
+    pub first_read: ReadMode,
+    /// The pause after the first stale run, and between looks whether it is our turn. It doubles from run to run.
+    pub pause: Duration,
+    /// The longest pause.
+    pub pause_max: Duration,
+}
+
+/// 32 runs, the fourth and later ones with a reservation of 2 s; the first on the nearest snapshot; pauses of 1 to 64 ms.
+impl Default for Staging {
+    fn default() -> Self {
+        Self {
+            runs_max: 32,
+            reserve_after: Some(3),
+            reservation: Duration::from_secs(2),
+            first_read: ReadMode::Snapshot,
+            pause: Duration::from_millis(1),
+            pause_max: Duration::from_millis(64),
+        }
+    }
+}
+
+/// How a staged transaction ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// What came of it.
+    pub end: End,
+    /// How often the stages were run.
+    pub runs: u32,
+    /// Whether it had to reserve what it read.
+    pub has_reserved: bool,
+}
+
+/// What came of a staged transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// It was evaluated with all that it had seen unchanged: its thunk's outcome, or the stages' refusal.
+    Settled(Settlement),
+    /// Its last stage cannot be submitted. Nothing happened.
+    Invalid(Invalid),
+    /// It was stale in every run. Nothing happened.
+    Exhausted {
+        /// Keys that had changed in the last run, or were reserved by another.
+        keys: Vec<Key>,
+    },
+}
+
+/// Why the last stage cannot be submitted.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// It is no transaction.
+    #[error(transparent)]
+    Transaction(#[from] NotSubmitted),
+    /// Its arguments have no encoding.
+    #[error("the arguments of the thunk have no encoding: {0}")]
+    Arguments(#[from] EncodeError),
+}
+
+/// Runs `stages` until their end takes effect, refuses, or has been stale too often.
+///
+/// *Given* the thunks of the cluster; an id, under which all of it takes effect once, however often it is started; and a closure that may be
+/// run several times. The driver polls the future, takes what is asked from the mailbox, answers it, and polls again. It may drop
+/// both at any time; if a transaction was submitted last, that may take effect.
+pub fn start<T, F>(
+    registry: Arc<Registry>,
+    id: TransactionId,
+    staging: Staging,
+    stages: F,
+) -> (Mailbox, impl Future<Output = Ended>)
+where
+    T: Thunk,
+    F: AsyncFn(Stage) -> Result<T, Abort>,
+{
+    let mailbox = Mailbox::default();
+    let course = Course {
+        registry,
+        id,
+        attempts: 0,
+        random: Xoshiro256PlusPlus::seed_from_u64(id.as_u128() as u64),
+        pause: staging.pause,
+        staging,
+        since: None,
+        mailbox: mailbox.clone(),
+    };
+    (mailbox, course.run(stages))
+}
+
+/// One staged transaction on its way.
+struct Course {
+    registry: Arc<Registry>,
+    id: TransactionId,
+    staging: Staging,
+    mailbox: Mailbox,
+    /// Transactions submitted so far: each has an id of its own, made of the common one.
+    attempts: u32,
+    random: Xoshiro256PlusPlus,
+    /// The next pause.
+    pause: Duration,
+    /// The seniority of the reservation, once there is one.
+    since: Option<Timestamp>,
+}
+
+impl Course {
+    async fn run<T: Thunk>(mut self, stages: impl AsyncFn(Stage) -> Result<T, Abort>) -> Ended {
+        let mut mode = self.staging.first_read;
+        let mut runs = 0;
+        let end = loop {
+            runs += 1;
+            self.mailbox.begin_run(runs, mode);
+            let decided = stages(Stage::new(self.mailbox.clone(), runs)).await;
+            let guards = self.mailbox.guards();
+            let settlement = match self.last_stage(decided, guards.clone()) {
+                Ok(transaction) => self.submit(transaction).await,
+                Err(invalid) => break End::Invalid(invalid),
+            };
+            let (keys, yielded) = match &settlement.outcome {
+                Outcome::Aborted(Abort::Stale { keys, .. }) => (keys.clone(), None),
+                Outcome::Aborted(Abort::Reserved { key, .. }) => (vec![key.clone()], Some(key.clone())),
+                _ => break End::Settled(settlement),
+            };
+            if runs >= self.staging.runs_max {
+                break End::Exhausted { keys };
+            }
+            mode = if self.staging.reserve_after.is_some_and(|stale| runs >= stale) {
+                let keys = guards.keys().cloned().chain(yielded).collect();
+                let ranges = guards.ranges().cloned().collect();
+                self.take_turn(keys, ranges).await
+            } else {
+                self.pause_longer().await;
+                ReadMode::After(settlement.effective)
+            };
+        };
+        let has_reserved = self.since.is_some();
+        // What has committed has let go of its reservation itself.
+        if has_reserved
+            && !matches!(
+                &end,
+                End::Settled(Settlement {
+                    outcome: Outcome::Committed(_),
+                    ..
+                })
+            )
+        {
+            self.reserve(Vec::new(), Vec::new()).await;
+        }
+        Ended {
+            end,
+            runs,
+            has_reserved,
+        }
+    }
+
+    /// The transaction of a run's end.
+    fn last_stage<T: Thunk>(&mut self, decided: Result<T, Abort>, guards: Guards) -> Result<Transaction, Invalid> {
+        let (thunk, encoded) = match decided {
+            Ok(thunk) => (ThunkId::of::<T>(), arguments(&thunk)),
+            Err(abort) => {
+                let reason = match abort {
+                    Abort::Refused(reason) => reason,
+                    other => other.to_string(),
+                };
+                (ThunkId::of::<Refuse>(), arguments(&Refuse { reason }))
+            }
+        };
+        let holder = self.since.map(|_| self.id);
+        let guarded = Guarded::new(&thunk, encoded?, guards, holder);
+        let encoded = arguments(&guarded)?;
+        let id = self.next_id();
+        Ok(admit(&self.registry, id, ThunkId::of::<Guarded>(), encoded)?)
+    }
+
+    /// Reserves keys and ranges, and waits until nobody who waits longer is in the way. *Gives* the snapshot to go on with.
+    async fn take_turn(&mut self, keys: Vec<Key>, ranges: Vec<KeyRange>) -> ReadMode {
+        loop {
+            let mut mode = self.reserve(keys.clone(), ranges.clone()).await;
+            if self.since.is_none() {
+                // There are too many others, or this is too much: it takes its chances.
+                self.pause_longer().await;
+                return mode;
+            }
+            loop {
+                let query = Query {
+                    keys: vec![Reservations::key()],
+                    ranges: Vec::new(),
+                };
+                let Told::Rows(at, answer) = self.mailbox.ask(Ask::Read(mode, query)).await else {
+                    unreachable!("a driver answers a read with rows")
+                };
+                let found = answer.keys.into_iter().next().flatten();
+                let reservations = Reservations::decode(found.map(|found| found.value).as_ref(), at);
+                // Bytes that are no reservations are told by the next guarded transaction, which reads them too.
+                let reservations = reservations.unwrap_or_default();
+                let from_here_on = ReadMode::After(Timestamp::last_at(at));
+                if !reservations.has(self.id) {
+                    // It has expired meanwhile; the place in the order is the same.
+                    break;
+                }
+                if reservations.ahead_of(self.id).is_none() {
+                    return from_here_on;
+                }
+                self.pause_longer().await;
+                mode = from_here_on;
+            }
+        }
+    }
+
+    /// Reserves keys and ranges in place of what was reserved. *Gives* a snapshot in which that is so.
+    async fn reserve(&mut self, keys: Vec<Key>, ranges: Vec<KeyRange>) -> ReadMode {
+        let reserve = Reserve {
+            holder: self.id,
+            since: self.since,
+            keys,
+            ranges,
+            lasts_ms: u64::try_from(self.staging.reservation.as_millis()).unwrap_or(u64::MAX),
+        };
+        let id = self.next_id();
+        let encoded =
+            arguments(&reserve).expect("keys, ranges and numbers have an encoding, as the guards of them had");
+        let reservation = admit(&self.registry, id, ThunkId::of::<Reserve>(), encoded);
+        let reservation = reservation.expect("it holds less than the transaction that was stale");
+        let settlement = self.submit(reservation).await;
+        if let Outcome::Committed(since) = &settlement.outcome {
+            self.since = codec::decode_value(since).ok().or(self.since);
+        }
+        ReadMode::After(settlement.effective)
+    }
+
+    async fn submit(&self, transaction: Transaction) -> Settlement {
+        match self.mailbox.ask(Ask::Submit(transaction)).await {
+            Told::Settled(settlement) => settlement,
+            told => unreachable!("a driver answers a submission with its end, not with {told:?}"),
+        }
+    }
+
+    /// Waits, between half of the pause and all of it, so that those who were stale together part.
+    async fn pause_longer(&mut self) {
+        let half = self.pause / 2;
+        let more = half.mul_f64(f64::from(self.random.next_u32()) / f64::from(u32::MAX));
+        self.mailbox.ask(Ask::Pause(half + more)).await;
+        self.pause = (self.pause * 2).min(self.staging.pause_max);
+    }
+
+    fn next_id(&mut self) -> TransactionId {
+        self.attempts += 1;
+        self.id.attempt(self.attempts - 1)
+    }
+}

@@ -20,7 +20,10 @@ mod reservation;
 mod resolve;
 mod unwind;
 
-pub use builtin::{Append, CompareAndSet, Delete, Get, Increment, Merge, Put, PutIfAbsent, register_builtins};
+pub use builtin::{
+    Append, CompareAndSet, Delete, Entry, Expected, Gave, Get, Increment, Intent, Merge, Operation, Operations, Put,
+    PutIfAbsent, Write, Written, register_builtins,
+};
 pub use evaluation::{Direction, Evaluation, View};
 pub use guarded::{Guarded, Refuse};
 pub use guards::{Guards, Seen};

@@ -4,5 +4,6 @@ mod admission;
 mod builtin;
 mod database;
 mod faults;
+mod intents;
 mod own_writes;
 mod rogue;

@@ -151,7 +151,7 @@ async fn a_transaction_takes_effect_as_a_whole_or_not_at_all() {
     );
     let (aborted, why) = failed(&cluster, &["txn", "put", "a", "2", "expect", "counter", "7"]).await;
     assert_eq!(aborted["outcome"], "aborted", "a number is not its digits");
-    assert!(why.contains("expected 7 at \"counter\""), "{why}");
+    assert!(why.contains("expected \"7\" at \"counter\""), "{why}");
     assert_eq!(
         cluster.asked(&[1], &["get", "a"]).await,
         "1\n",

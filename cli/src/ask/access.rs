@@ -8,7 +8,6 @@ use clap::Args;
 use plimsoll::Plimsoll;
 use plimsoll::net::{Address, Credentials, CredentialsFiles};
 
-use super::script;
 use crate::command::Failure;
 use crate::command::certs::{AUTHORITY, CERTIFICATE, KEY};
 
@@ -77,7 +76,7 @@ pub(crate) fn credentials(folder: &Path) -> Result<Credentials, Failure> {
 /// A handle on the cluster.
 pub(crate) async fn connect(access: &Access) -> Result<Plimsoll, Failure> {
     let mut cluster = Plimsoll::remote(credentials(&access.cluster)?)
-        .registry(script::registry())
+        .registry(plimsoll_sim::workload::registry())
         .deadline(access.deadline)
         // A command makes one call, which tells by itself whether the cluster answers.
         .at_once();

@@ -6,13 +6,13 @@ use clap::Args;
 use plimsoll::Plimsoll;
 use plimsoll::limits::RECORD_BYTES_MAX;
 use plimsoll::runtime::Committed;
-use plimsoll::thunk::{Delete, Put};
+use plimsoll::thunk::{Delete, Gave, Operation, Operations, Operator, Put, Written};
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Failure};
 use crate::ask::Ask;
 use crate::ask::access::Access;
-use crate::ask::script::{self, Gave, Operation, Script};
+use crate::ask::script;
 use crate::ask::shown::{Form, Found};
 use crate::ask::submit::{Identity, submit};
 
@@ -41,10 +41,7 @@ empty or begin with # are passed over.
 A number is stored in eight bytes, not as text: `put c 7` and then `add c 1` is refused, and so is `expect c 7` of a counter.
 What one transaction cannot do: scan a range (its keys must be known before it runs; see `plimsoll scan`), branch, or compute
 a value from what it read: for that write a thunk, which is a function in a program that links the library. One transaction has at
-most 1 MiB and 10,000 keys.
-
-The operations are a thunk of this program, `shell.transaction`. The nodes of `plimsoll serve` know it; those of another program
-refuse it unless they register one of that name.";
+most 1 MiB and 10,000 keys.";
 
 /// Write one key.
 #[derive(Args)]
@@ -129,7 +126,7 @@ fn place<O>(committed: &Committed<O>) -> String {
 }
 
 impl TxnArguments {
-    fn script(&self) -> Result<Script, Failure> {
+    fn script(&self) -> Result<Operations, Failure> {
         let script = match self.operations.is_empty() {
             false => script::from_words(&self.operations, self.found.form),
             true => script::from_lines(&standard_input()?, self.found.form),
@@ -159,21 +156,24 @@ impl TxnArguments {
         let mut text = String::new();
         let mut results = Vec::new();
         for (operation, gave) in operations.iter().zip(&committed.output) {
-            let (word, key) = (operation.word(), operation.key().as_bytes());
+            let (word, key) = (script::word(operation), operation.key().as_bytes());
             let mut json = json!({ "operation": word, "key": self.found.form.json(key) });
-            let number = self.found.number || operation.gives_number();
-            let found = Found { number, ..self.found };
+            let mut of_value = |found: Found, value: Option<&plimsoll::key::Value>| {
+                json["value"] = value.map_or(json!(null), |value| found.json(value));
+                value.map_or("nothing".to_owned(), |value| found.line(value))
+            };
             let line = match gave {
-                Gave::Done => "done".to_owned(),
-                Gave::Value(None) => {
-                    json["value"] = json!(null);
-                    "nothing".to_owned()
+                Gave::Met | Gave::Written(Written::Done) => "done".to_owned(),
+                Gave::Value(value) => of_value(self.found, value.as_ref()),
+                Gave::Written(Written::Ignored { value, .. }) => of_value(self.found, value.as_ref()),
+                Gave::Written(Written::Number(number)) => {
+                    let found = Found {
+                        number: true,
+                        ..self.found
+                    };
+                    of_value(found, Some(&Operator::of_number(*number)))
                 }
-                Gave::Value(Some(value)) => {
-                    json["value"] = found.json(value);
-                    found.line(value)
-                }
-                Gave::Was(was) => {
+                Gave::Removed(was) => {
                     json["removed"] = json!(was);
                     if *was { "removed" } else { "there was nothing" }.to_owned()
                 }

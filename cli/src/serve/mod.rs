@@ -13,7 +13,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::fmt;
 
 use crate::ask::access::credentials;
-use crate::ask::script;
 use crate::command::Failure;
 use config::{Config, LogForm, ProfileName};
 
@@ -82,7 +81,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
             ProfileName::Wan => Profile::wan(),
         })
         .deadline(config.deadline)
-        .registry(script::registry());
+        .registry(plimsoll_sim::workload::registry());
     if let Some(advertise) = &config.advertise {
         node = node.advertise(advertise.clone());
     }

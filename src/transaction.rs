@@ -181,6 +181,18 @@ pub enum Abort {
         /// When it lets go of it, in timestamp time, unless it ends before.
         until: Hlc,
     },
+    /// Evaluated twice over the same snapshot, the thunk did not do the same: see [`Registry::evaluate_twice`](crate::thunk::Registry::evaluate_twice).
+    #[error(
+        "thunk {thunk} is not deterministic: evaluated twice over the same snapshot with the same arguments, {what}; replicas would part over it. \
+         Use now() for the time, rng() and uuid() for chance, BTreeMap and BTreeSet in place of HashMap and HashSet, and nothing that \
+         outlasts one evaluation, such as a static"
+    )]
+    NotDeterministic {
+        /// The thunk that was submitted; the cause may lie in one that it calls.
+        thunk: ThunkId,
+        /// What differed.
+        what: String,
+    },
 }
 
 fn named(keys: &[Key]) -> String {
@@ -203,6 +215,10 @@ impl Abort {
                 cut_name(thunk);
                 cut_text(message);
             }
+            Self::NotDeterministic { thunk, what } => {
+                cut_name(thunk);
+                cut_text(what);
+            }
             Self::TooDeep { thunk, .. } => cut_name(thunk),
             Self::Stale { keys, .. } => keys.iter_mut().for_each(cut_key),
             Self::Reserved { key, .. } => cut_key(key),
@@ -214,7 +230,8 @@ impl Abort {
     /// The abort without the wording that the compiler and libraries choose: equal on replicas of different builds.
     ///
     /// The message of a panic and the words of a decoder may change with a compiler or a library while the thunk stays the same, and a
-    /// replica must not be taken for a diverging one because of them.
+    /// replica must not be taken for a diverging one because of them. Nor because of what exactly a thunk did that is
+    /// [not deterministic](Abort::NotDeterministic).
     #[must_use]
     pub fn without_wording(&self) -> Cow<'_, Self> {
         match self {
@@ -223,6 +240,10 @@ impl Abort {
                 message: String::new(),
             }),
             Self::Malformed(_) => Cow::Owned(Self::Malformed(String::new())),
+            Self::NotDeterministic { thunk, .. } => Cow::Owned(Self::NotDeterministic {
+                thunk: thunk.clone(),
+                what: String::new(),
+            }),
             _ => Cow::Borrowed(self),
         }
     }
@@ -297,6 +318,22 @@ mod tests {
             (thunk.name.len(), key.as_bytes().len()),
             (ABORT_TEXT_BYTES_MAX, ABORT_TEXT_BYTES_MAX)
         );
+    }
+
+    #[test]
+    fn what_was_not_deterministic_is_cut_and_what_differed_does_not_count() {
+        let thunk = ThunkId {
+            name: "n".into(),
+            version: 1,
+        };
+        let abort = |what: String| Abort::NotDeterministic {
+            thunk: thunk.clone(),
+            what,
+        };
+        let long = abort("x".repeat(2 * ABORT_TEXT_BYTES_MAX));
+        let cut = abort("x".repeat(ABORT_TEXT_BYTES_MAX));
+        assert_eq!(long.within_bounds(), cut);
+        assert_eq!(abort("a".into()).without_wording(), abort("b".into()).without_wording());
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Databases within this process: real threads and clocks.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use plimsoll::Plimsoll;
 use plimsoll::id::TransactionId;
 use plimsoll::key::{Key, KeyRange};
 use plimsoll::protocol::{Query, ReadMode};
-use plimsoll::runtime::{OpenError, SubmitError};
-use plimsoll::thunk::{Evaluation, Increment, Put, Resolution, Thunk};
+use plimsoll::runtime::{Builder, OpenError, SubmitError};
+use plimsoll::thunk::{Evaluation, Increment, Put, Registry, Resolution, Thunk};
 use plimsoll::transaction::{Abort, Footprint};
 use serde::{Deserialize, Serialize};
 
@@ -330,4 +331,51 @@ async fn more_is_written_than_memory_would_hold_back_and_all_of_it_is_there_afte
         400
     );
     database.shutdown().await;
+}
+
+/// Gives how often it was evaluated in this process, which no thunk may ask.
+#[derive(Serialize, Deserialize)]
+struct Counts;
+
+impl Thunk for Counts {
+    const NAME: &'static str = "counts";
+    const VERSION: u32 = 1;
+    type Output = u64;
+
+    fn footprint(&self) -> Footprint {
+        Footprint::new()
+    }
+
+    fn evaluate(&self, _: &mut Evaluation<'_>) -> Result<u64, Abort> {
+        static EVALUATIONS: AtomicU64 = AtomicU64::new(0);
+        Ok(EVALUATIONS.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Whether a database that is opened like this finds out that a thunk is not deterministic.
+async fn finds_out(builder: Builder) -> bool {
+    let database = builder.thunk::<Counts>().open().await.expect("threads and memory");
+    let submitted = database.submit(&Counts).await;
+    database.shutdown().await;
+    match submitted {
+        Ok(_) => false,
+        Err(SubmitError::Aborted { abort, .. }) => matches!(abort, Abort::NotDeterministic { .. }),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thunk_is_not_deterministic_and_a_debug_build_finds_out_unless_it_is_told_not_to() {
+    assert_eq!(finds_out(Plimsoll::builder()).await, cfg!(debug_assertions));
+    assert!(!finds_out(Plimsoll::builder().evaluate_once()).await);
+    assert!(finds_out(Plimsoll::builder().evaluate_once().evaluate_twice()).await);
+    let replaced = Plimsoll::builder().evaluate_twice().registry(Registry::with_builtins());
+    assert!(finds_out(replaced).await, "a registry given later is asked twice too");
+    let mut registry = Registry::with_builtins();
+    registry.evaluate_twice();
+    let of_itself = Plimsoll::builder().evaluate_once().registry(registry);
+    assert!(
+        finds_out(of_itself).await,
+        "a registry that says so by itself is believed"
+    );
 }

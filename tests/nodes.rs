@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use plimsoll::Plimsoll;
@@ -10,7 +11,9 @@ use plimsoll::key::{Key, KeyRange, Value};
 use plimsoll::net::{Address, Authority, Credentials};
 use plimsoll::protocol::Change;
 use plimsoll::runtime::{OpenError, SubmitError};
-use plimsoll::thunk::Put;
+use plimsoll::thunk::{Evaluation, Put, Thunk};
+use plimsoll::transaction::{Abort, Footprint, ThunkId};
+use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
 /// Longer than anything here takes, on a machine that has other things to do.
@@ -230,4 +233,42 @@ async fn what_cannot_be_opened_or_asked_says_why() {
         matches!(&error, SubmitError::Refused(_) | SubmitError::Unknown { .. }),
         "{error:?}"
     );
+}
+
+/// Gives how often it was evaluated in this process, which no thunk may ask.
+#[derive(Serialize, Deserialize)]
+struct Counts;
+
+impl Thunk for Counts {
+    const NAME: &'static str = "counts";
+    const VERSION: u32 = 1;
+    type Output = u64;
+
+    fn footprint(&self) -> Footprint {
+        Footprint::new()
+    }
+
+    fn evaluate(&self, _: &mut Evaluation<'_>) -> Result<u64, Abort> {
+        static EVALUATIONS: AtomicU64 = AtomicU64::new(0);
+        Ok(EVALUATIONS.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thunk_is_not_deterministic_and_a_node_that_is_asked_to_finds_out() {
+    let cluster = Cluster::new("twice", 1);
+    let node = || {
+        Plimsoll::node(cluster.credentials(Some(1)))
+            .folder(&cluster.folder)
+            .listen(cluster.addresses[0])
+            .thunk::<Counts>()
+    };
+    let database = node().open().await.unwrap();
+    database.submit(&Counts).await.expect("nobody has asked");
+    database.shutdown().await;
+    let database = node().evaluate_twice().open().await.unwrap();
+    let error = database.submit(&Counts).await.expect_err("it is evaluated twice");
+    let is_found = matches!(&error, SubmitError::Aborted { abort: Abort::NotDeterministic { thunk, .. }, .. } if *thunk == ThunkId::of::<Counts>());
+    assert!(is_found, "{error:?}");
+    database.shutdown().await;
 }

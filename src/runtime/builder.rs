@@ -97,6 +97,10 @@ pub enum OpenError {
 
 impl Default for Builder {
     fn default() -> Self {
+        let mut thunks = Thunks::of(Registry::with_builtins());
+        if cfg!(debug_assertions) {
+            thunks.evaluate_twice();
+        }
         Self {
             replicas: 1,
             folder: None,
@@ -106,7 +110,7 @@ impl Default for Builder {
                 ..Profile::lan()
             },
             deadline: DEADLINE,
-            thunks: Thunks::of(Registry::with_builtins()),
+            thunks,
         }
     }
 }
@@ -126,7 +130,20 @@ impl Builder {
 
     /// Takes these thunks in place of all that were registered before; add the built-in ones by [`Registry::with_builtins`].
     pub fn registry(mut self, registry: Registry) -> Self {
-        self.thunks = Thunks::of(registry);
+        self.thunks.replace(registry);
+        self
+    }
+
+    /// Evaluates every thunk twice, and aborts the transactions of those that are not deterministic, see [`Registry::evaluate_twice`]. So it is in debug
+    /// builds, those with debug assertions, unless [`Builder::evaluate_once`] says otherwise; not in release builds.
+    pub fn evaluate_twice(mut self) -> Self {
+        self.thunks.evaluate_twice();
+        self
+    }
+
+    /// Evaluates every thunk once, in debug builds too, unless the [registry](Builder::registry) itself says otherwise.
+    pub fn evaluate_once(mut self) -> Self {
+        self.thunks.evaluate_once();
         self
     }
 

@@ -59,7 +59,7 @@ impl RemoteBuilder {
 
     /// The thunks that can be submitted, in the place of those registered before: the built-in ones unless this says otherwise.
     pub fn registry(mut self, registry: Registry) -> Self {
-        self.thunks = Thunks::of(registry);
+        self.thunks.replace(registry);
         self
     }
 

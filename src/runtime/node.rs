@@ -102,7 +102,14 @@ impl NodeBuilder {
 
     /// The thunks of every transaction, in the place of those registered before: the built-in ones unless this says otherwise.
     pub fn registry(mut self, registry: Registry) -> Self {
-        self.thunks = Thunks::of(registry);
+        self.thunks.replace(registry);
+        self
+    }
+
+    /// Evaluates every thunk twice, and aborts the transactions of those that are not deterministic, see [`Registry::evaluate_twice`]: for development and
+    /// tests. At all nodes of a cluster, or those without it come to something else for such a thunk, and the digests of the replicas part.
+    pub fn evaluate_twice(mut self) -> Self {
+        self.thunks.evaluate_twice();
         self
     }
 

@@ -7,7 +7,8 @@
 //! Evaluation must be deterministic: it may depend on the arguments, on what it reads and on what [`Evaluation`] offers
 //! ([`now`](Evaluation::now), [`rng`](Evaluation::rng)), and on nothing else: no clock, no randomness, no order of a hash map.
 //! Nor on the wording of an [`Abort`] that it was given: nodes of different builds may word a panic or a decoder's complaint
-//! differently. Replicas compare digests of what they evaluated, and one that differs stops serving.
+//! differently. Replicas compare digests of what they evaluated, and one that differs stops serving. [`Registry::evaluate_twice`] finds out before
+//! that, and so do embedded databases in debug builds.
 
 mod builtin;
 mod evaluation;
@@ -18,6 +19,8 @@ mod operator;
 mod registry;
 mod reservation;
 mod resolve;
+mod shown;
+mod twice;
 mod unwind;
 
 pub use builtin::{

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::twice::{self, Effects};
 use super::unwind::catch;
 use super::{Evaluation, Guarded, Reserve, Thunk, View, register_builtins};
 use crate::codec::{self, DecodeError, EncodeError};
@@ -19,6 +20,7 @@ pub const RESERVED_PREFIX: &str = "plimsoll.";
 #[derive(Default)]
 pub struct Registry {
     thunks: BTreeMap<ThunkId, Box<dyn Code>>,
+    evaluates_twice: bool,
 }
 
 /// Why a thunk was not registered.
@@ -157,6 +159,19 @@ impl Registry {
         Ok(self)
     }
 
+    /// From now on every thunk is evaluated twice, over the same snapshot and with the same arguments. One whose outcome or writes differ is not deterministic,
+    /// and its transaction aborts with [`Abort::NotDeterministic`], which names the thunk and what differed.
+    ///
+    /// For development and tests. Deterministic thunks come to the same with and without it, so members of one cluster may differ in it; a thunk that is not deterministic makes
+    /// replicas part in either case. What chance decides may come out alike twice: what this does not find need not be deterministic. A thunk that panics is not evaluated
+    /// again, so that the panic is reported once; a panic of a nested thunk that the outer one passes over is reported twice.
+    ///
+    /// *Cost*: every evaluation costs twice as much. Nothing where it is not asked for.
+    pub fn evaluate_twice(&mut self) -> &mut Self {
+        self.evaluates_twice = true;
+        self
+    }
+
     /// What is registered, ascending.
     pub fn ids(&self) -> impl Iterator<Item = &ThunkId> {
         self.thunks.keys()
@@ -217,15 +232,11 @@ impl Registry {
             return Guarded::evaluate_in(self, transaction, now, view);
         }
         let code = self.code(&transaction.thunk)?;
-        let mut evaluation = Evaluation::new(transaction, now, view);
-        let result = catch(|| code.evaluate(&transaction.arguments, &mut evaluation)).unwrap_or_else(|message| {
-            let thunk = transaction.thunk.clone();
-            Err(Abort::Panicked { thunk, message })
-        });
-        // A fault aborts the transaction even if the thunk passed over it.
-        Ok(match evaluation.finish().and_then(|writes| Ok((result?, writes))) {
-            Ok((output, writes)) => (Outcome::Committed(output), writes),
-            Err(abort) => (Outcome::Aborted(abort.within_bounds()), BTreeMap::new()),
+        let evaluate = || evaluate_once(code, transaction, now, view);
+        let effects = evaluate();
+        Ok(match self.evaluates_twice {
+            false => effects,
+            true => twice::agreed(&transaction.thunk, effects, evaluate),
         })
     }
 
@@ -237,6 +248,19 @@ impl Registry {
                 versions: of_name.map(|known| known.version).collect(),
             }
         })
+    }
+}
+
+fn evaluate_once(code: &dyn Code, transaction: &Transaction, now: Timestamp, view: &dyn View) -> Effects {
+    let mut evaluation = Evaluation::new(transaction, now, view);
+    let result = catch(|| code.evaluate(&transaction.arguments, &mut evaluation)).unwrap_or_else(|message| {
+        let thunk = transaction.thunk.clone();
+        Err(Abort::Panicked { thunk, message })
+    });
+    // A fault aborts the transaction even if the thunk passed over it.
+    match evaluation.finish().and_then(|writes| Ok((result?, writes))) {
+        Ok((output, writes)) => (Outcome::Committed(output), writes),
+        Err(abort) => (Outcome::Aborted(abort.within_bounds()), BTreeMap::new()),
     }
 }
 

@@ -7,3 +7,4 @@ mod faults;
 mod intents;
 mod own_writes;
 mod rogue;
+mod twice;

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::key::{Key, Value};
+use crate::thunk::shown::shown;
 use crate::thunk::{Evaluation, Operator, Thunk};
 use crate::time::Timestamp;
 use crate::transaction::{Abort, Footprint};
@@ -219,19 +220,6 @@ impl fmt::Display for Expected {
             Self::Present => f.write_str("a value"),
             Self::Value(value) => f.write_str(&shown(Some(value))),
             Self::Version(version) => write!(f, "the version {version}"),
-        }
-    }
-}
-
-/// A value for a message: its first bytes, and how many there are if that is not all.
-fn shown(value: Option<&Value>) -> String {
-    const SHOWN_BYTES: usize = 32;
-    match value {
-        None => "nothing".to_owned(),
-        Some(value) if value.as_bytes().len() <= SHOWN_BYTES => format!("{value:?}"),
-        Some(value) => {
-            let begin = value.as_bytes()[..SHOWN_BYTES].escape_ascii();
-            format!("\"{begin}...\" ({} bytes)", value.as_bytes().len())
         }
     }
 }

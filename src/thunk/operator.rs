@@ -19,6 +19,10 @@ use crate::key::Value;
 use crate::limits::VALUE_BYTES_MAX;
 
 /// How an operand is combined with what is stored.
+///
+/// Every operator is associative: operands may be combined with each other, in their order, before they are merged. All but [`Operator::Append`]
+/// are commutative as well; [`Operator::Min`], [`Operator::Max`] and [`Operator::Union`] count an operand once however often it comes. So it is of
+/// [`Operator::Add`] too unless a sum on the way overflows, which is refused even where the whole would not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operator {
     /// The sum of two numbers; refuses to overflow.

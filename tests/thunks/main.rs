@@ -5,6 +5,7 @@ mod builtin;
 mod database;
 mod faults;
 mod intents;
+mod operators;
 mod own_writes;
 mod rogue;
 mod twice;

@@ -13,7 +13,7 @@ use plimsoll::id::Epoch;
 use plimsoll::key::{Key, KeyRange};
 use plimsoll::limits::{OUTCOME_WINDOW, SNAPSHOT_CHUNK_BYTES_MAX, VALUE_BYTES_MAX, VERSION_RETENTION};
 use plimsoll::protocol::message::SnapshotRequest;
-use plimsoll::protocol::{Batch, ChunkTaken, Query};
+use plimsoll::protocol::{Batch, ChunkTaken, Query, Scan};
 use plimsoll::store::{History, MemoryVersions};
 use plimsoll::thunk::{Put, Registry};
 use plimsoll::time::Hlc;
@@ -62,7 +62,7 @@ fn busy() -> Executor {
 fn everything() -> Query {
     Query {
         keys: Vec::new(),
-        ranges: vec![(KeyRange::from(Key::default()), usize::MAX)],
+        ranges: vec![Scan::forward(KeyRange::from(Key::default()), usize::MAX)],
     }
 }
 

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use plimsoll::client;
 use plimsoll::executor::{ReadError, SerialExecutor};
-use plimsoll::key::{KeyRange, Value};
+use plimsoll::key::{Key, KeyRange, Value};
 use plimsoll::limits::{ID_AHEAD_MAX, OUTCOME_WINDOW, VERSION_RETENTION};
-use plimsoll::protocol::Query;
+use plimsoll::protocol::{Query, Scan};
 use plimsoll::store::MemoryVersions;
 use plimsoll::thunk::{Append, CompareAndSet, Get, Increment, Put, Registry, Thunk};
 use plimsoll::time::Hlc;
-use plimsoll::transaction::{Abort, Outcome, Settlement, ThunkId};
+use plimsoll::transaction::{Abort, Outcome, Settlement, ThunkId, Versioned};
 use proptest::prelude::*;
 use records::{
     Executor, Newer, Stamped, at_ms, batch, batches, cuts, digests, end_of, evaluate_all, executor, full_registry,
@@ -331,7 +331,7 @@ fn a_collected_snapshot_is_read_and_the_error_names_it_and_the_oldest() {
     let oldest = upto.minus(VERSION_RETENTION);
     let query = Query {
         keys: vec!["log".into()],
-        ranges: vec![(KeyRange::prefix("log".into()), 9)],
+        ranges: vec![Scan::forward(KeyRange::prefix("log".into()), 9)],
     };
     let error = executor.read(at_ms(10), &query).unwrap_err();
     let at = at_ms(10);
@@ -388,4 +388,21 @@ proptest! {
         let last = |records| digests(&evaluate_all(&mut executor(), &batches(records, &[None], end))).pop_last();
         prop_assert_ne!(last(&records), last(&fewer));
     }
+}
+
+#[test]
+fn a_read_backward_counts_from_the_end_of_its_range() {
+    let mut executor = executor();
+    let entries = ["a", "b", "c", "d"].map(|name| (name.into(), name.into())).into();
+    let put = stamped(at_ms(10), 1, id_made_at_ms(0, 1), &Put { entries });
+    executor.evaluate(&batch(&[&put], at_ms(10)));
+    let range = || KeyRange::new("a".into(), "d".into());
+    let query = Query {
+        keys: Vec::new(),
+        ranges: vec![Scan::backward(range(), 2), Scan::forward(range(), 2)],
+    };
+    let answer = executor.read(at_ms(10), &query).unwrap();
+    let keys = |entries: &[(Key, Versioned)]| entries.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+    assert_eq!(keys(&answer.ranges[0]), ["c".into(), "b".into()]);
+    assert_eq!(keys(&answer.ranges[1]), ["a".into(), "b".into()]);
 }

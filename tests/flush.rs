@@ -8,7 +8,7 @@ use plimsoll::executor::{Assembly, Checkpoint, Chunk, ChunkCursor, ReadError, Se
 use plimsoll::id::TransactionId;
 use plimsoll::key::{Key, KeyRange};
 use plimsoll::limits::VERSION_RETENTION;
-use plimsoll::protocol::{Evaluated, Query};
+use plimsoll::protocol::{Evaluated, Query, Scan};
 use plimsoll::store::versions::{DiskVersions, Flush};
 use plimsoll::store::{History, StoreError, Versions};
 use plimsoll::thunk::{Increment, Put};
@@ -66,7 +66,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 fn everything() -> Query {
     Query {
         keys: (0..5_u8).map(|key| Key::new(vec![key])).collect(),
-        ranges: vec![(KeyRange::from(Key::default()), usize::MAX)],
+        ranges: vec![Scan::forward(KeyRange::from(Key::default()), usize::MAX)],
     }
 }
 

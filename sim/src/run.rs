@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use plimsoll::id::NodeId;
-use plimsoll::protocol::Query;
+use plimsoll::protocol::{Query, Scan};
 use plimsoll::replica::{DiskState, ReplicaState};
 use plimsoll::store::History as _;
 
@@ -125,7 +125,7 @@ pub fn run(
 fn counters(node: NodeId, state: &DiskState) -> Option<FinalCounters> {
     let query = Query {
         keys: Vec::new(),
-        ranges: vec![(counter_range(), usize::MAX)],
+        ranges: vec![Scan::forward(counter_range(), usize::MAX)],
     };
     let answer = state.read(state.executor().versions().evaluated(), &query).ok()?;
     let entries = answer.ranges.iter().flatten();

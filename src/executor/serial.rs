@@ -11,7 +11,7 @@ use super::resolve::Status;
 use crate::id::TransactionId;
 use crate::key::{Key, KeyRange, Value};
 use crate::limits::VERSION_RETENTION;
-use crate::protocol::{Batch, Evaluated, Query};
+use crate::protocol::{Batch, Evaluated, Query, Scan};
 use crate::store::Versions;
 use crate::thunk::{Direction, Registry, Resolve, UnknownThunk, View};
 use crate::time::{Hlc, Timestamp};
@@ -35,7 +35,7 @@ pub struct SerialExecutor<V> {
 pub struct Answer {
     /// For each key of the query, in its order.
     pub keys: Vec<Option<Versioned>>,
-    /// For each range of the query, in its order, the entries ascending.
+    /// For each range of the query, in its order, the entries in the direction of the scan.
     pub ranges: Vec<Vec<(Key, Versioned)>>,
 }
 
@@ -181,8 +181,10 @@ impl<V: Versions> SerialExecutor<V> {
     /// *Errors* when the snapshot is older than what is kept, or the versions have failed.
     pub fn read(&self, at: Hlc, query: &Query) -> Result<Answer, ReadError> {
         let at = self.check_kept(at)?;
-        let scan =
-            |(range, limit): &(KeyRange, usize)| self.versions.scan(&range.of_users(), at, *limit, Direction::Forward);
+        let scan = |scan: &Scan| {
+            self.versions
+                .scan(&scan.range.of_users(), at, scan.limit, scan.direction)
+        };
         let answer = Answer {
             keys: query.keys.iter().map(|key| self.versions.get(key, at)).collect(),
             ranges: query.ranges.iter().map(scan).collect(),

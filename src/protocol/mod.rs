@@ -62,6 +62,7 @@ use bincode::{Decode, Encode};
 use crate::id::{Epoch, NodeId, RequestId};
 use crate::key::{Key, KeyRange};
 use crate::lattice::Digest;
+use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
 use crate::transaction::{Record, Settlement, ThunkId, Transaction};
 
@@ -303,8 +304,41 @@ pub enum ReadMode {
 pub struct Query {
     /// Single keys.
     pub keys: Vec<Key>,
-    /// Ranges, each with a limit on the number of entries.
-    pub ranges: Vec<(KeyRange, usize)>,
+    /// Ranges.
+    pub ranges: Vec<Scan>,
+}
+
+/// A range to read at a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Scan {
+    /// The keys.
+    pub range: KeyRange,
+    /// How many entries at most.
+    pub limit: usize,
+    /// From which end they are counted, and in which order they are given.
+    pub direction: Direction,
+}
+
+impl Scan {
+    /// The first `limit` entries of `range`, ascending.
+    pub fn forward(range: KeyRange, limit: usize) -> Self {
+        let direction = Direction::Forward;
+        Self {
+            range,
+            limit,
+            direction,
+        }
+    }
+
+    /// The last `limit` entries of `range`, descending.
+    pub fn backward(range: KeyRange, limit: usize) -> Self {
+        let direction = Direction::Backward;
+        Self {
+            range,
+            limit,
+            direction,
+        }
+    }
 }
 
 /// The core's own answer of a request. (A read's values come from the driver, see [`Effect::Read`].)

@@ -24,7 +24,7 @@ use crate::executor::{Answer, Status};
 use crate::id::{Epoch, NodeId, TransactionId};
 use crate::key::{Key, KeyRange, Value};
 use crate::net::{Address, Credentials};
-use crate::protocol::{Change, Query, ReadMode, Refusal, Reply};
+use crate::protocol::{Change, Query, ReadMode, Refusal, Reply, Scan};
 use crate::thunk::{Registry, Resolution, Resolve, Thunk};
 use crate::time::{Hlc, Timestamp};
 use crate::transaction::{Outcome, Settlement, ThunkId, Transaction};
@@ -372,7 +372,7 @@ impl Plimsoll {
     pub async fn scan(&self, range: KeyRange, limit: usize) -> Result<Vec<(Key, Value)>, ReadFailed> {
         let query = Query {
             keys: Vec::new(),
-            ranges: vec![(range, limit)],
+            ranges: vec![Scan::forward(range, limit)],
         };
         let rows = self.read(ReadMode::Strict, query).await?;
         let entries = rows.answer.ranges.into_iter().flatten();

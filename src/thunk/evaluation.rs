@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use bincode::{Decode, Encode};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use uuid::Uuid;
@@ -29,7 +30,7 @@ pub trait View {
 }
 
 /// In which order a range is scanned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Direction {
     /// From the lowest key up.
     Forward,

@@ -8,7 +8,7 @@ use plimsoll::client::staged::{Stage, Staging};
 use plimsoll::key::{Key, KeyRange, Value};
 use plimsoll::protocol::ReadMode;
 use plimsoll::runtime::{StagedError, SubmitError};
-use plimsoll::thunk::{Delete, Put, Reservations, Reserve};
+use plimsoll::thunk::{Delete, Direction, Put, Reservations, Reserve};
 use plimsoll::transaction::Abort;
 
 use crate::support::{PutNumbers, database, put, text};
@@ -120,7 +120,13 @@ async fn every_kind_of_change_makes_it_stale_and_names_a_key() {
             .unwrap();
         let stages = async |stage: Stage| {
             stage.get_all(["read", "absent", "gone"].map(Key::from)).await;
-            assert_eq!(stage.scan(KeyRange::prefix("list/".into()), 2).await.len(), 2);
+            assert_eq!(
+                stage
+                    .scan(KeyRange::prefix("list/".into()), 2, Direction::Forward)
+                    .await
+                    .len(),
+                2
+            );
             database
                 .submit(&Put {
                     entries: entries.clone(),
@@ -146,7 +152,9 @@ async fn what_was_not_seen_may_change() {
     put(&database, &[("list/b", "1"), ("list/d", "1"), ("list/f", "1")]).await;
     let stages = async |stage: Stage| {
         // It has asked for two, and so has seen nothing behind the second.
-        stage.scan(KeyRange::prefix("list/".into()), 2).await;
+        stage
+            .scan(KeyRange::prefix("list/".into()), 2, Direction::Forward)
+            .await;
         put(&database, &[("list/e", "2"), ("list/f", "2"), ("read", "1")]).await;
         Ok(Put {
             entries: vec![entry("wrote", "it")],

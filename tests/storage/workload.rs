@@ -7,7 +7,7 @@ use plimsoll::client;
 use plimsoll::executor::{Answer, SerialExecutor};
 use plimsoll::id::{NodeId, TransactionId};
 use plimsoll::key::{Key, KeyRange, Value};
-use plimsoll::protocol::{Batch, Query};
+use plimsoll::protocol::{Batch, Query, Scan};
 use plimsoll::store::MemoryVersions;
 use plimsoll::thunk::{Append, CompareAndSet, Delete, Increment, Put, Registry, Thunk};
 use plimsoll::time::{Hlc, Timestamp};
@@ -67,7 +67,7 @@ impl Workload {
 pub(crate) fn all() -> Query {
     Query {
         keys: Vec::new(),
-        ranges: vec![(KeyRange::from(Key::default()), usize::MAX)],
+        ranges: vec![Scan::forward(KeyRange::from(Key::default()), usize::MAX)],
     }
 }
 

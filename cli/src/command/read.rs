@@ -6,7 +6,7 @@ use clap::Args;
 use plimsoll::Plimsoll;
 use plimsoll::id::NodeId;
 use plimsoll::key::{Key, KeyRange};
-use plimsoll::protocol::{Query, ReadMode, Refusal};
+use plimsoll::protocol::{Query, ReadMode, Refusal, Scan};
 use plimsoll::runtime::{ReadFailed, Rows};
 use plimsoll::time::{Hlc, Timestamp};
 use plimsoll::transaction::Versioned;
@@ -215,7 +215,7 @@ async fn pages(
         let wanted = page.min(limit - entries.len());
         let query = Query {
             keys: Vec::new(),
-            ranges: vec![(range.clone(), wanted)],
+            ranges: vec![Scan::forward(range.clone(), wanted)],
         };
         let rows = match database.read(mode, query).await {
             Ok(rows) => rows,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::executor::Answer;
 use crate::protocol::{Query, ReadMode};
-use crate::thunk::{Direction, Guards, Seen};
+use crate::thunk::{Guards, Seen};
 use crate::time::Hlc;
 use crate::transaction::{Settlement, Transaction};
 
@@ -147,8 +147,11 @@ impl Mailbox {
         for (key, found) in query.keys.into_iter().zip(&answer.keys) {
             state.run.seen.add_key(key, found.is_some());
         }
-        for ((range, limit), entries) in query.ranges.into_iter().zip(&answer.ranges) {
-            state.run.seen.add_range(range, limit, Direction::Forward, entries);
+        for (scan, entries) in query.ranges.into_iter().zip(&answer.ranges) {
+            state
+                .run
+                .seen
+                .add_range(scan.range, scan.limit, scan.direction, entries);
         }
         answer
     }

@@ -5,7 +5,8 @@ use serde::de::DeserializeOwned;
 use super::Mailbox;
 use crate::codec;
 use crate::key::{Key, KeyRange, Value};
-use crate::protocol::Query;
+use crate::protocol::{Query, Scan};
+use crate::thunk::Direction;
 use crate::transaction::Abort;
 
 /// The snapshot that one run of the stages reads. Everything that is read is guarded: see [`start`](super::start).
@@ -57,11 +58,15 @@ impl Stage {
         decoded.map_err(|error| Abort::Malformed(format!("the value at {key}: {error}")))
     }
 
-    /// The first `limit` entries of `range`, ascending.
-    pub async fn scan(&self, range: KeyRange, limit: usize) -> Vec<(Key, Value)> {
+    /// The first `limit` entries of `range` in this direction.
+    pub async fn scan(&self, range: KeyRange, limit: usize, direction: Direction) -> Vec<(Key, Value)> {
         let query = Query {
             keys: Vec::new(),
-            ranges: vec![(range, limit)],
+            ranges: vec![Scan {
+                range,
+                limit,
+                direction,
+            }],
         };
         let answer = self.mailbox.read(self.run, query).await;
         let entries = answer.ranges.into_iter().flatten();

@@ -2,7 +2,7 @@
 
 use plimsoll::executor::ReadError;
 use plimsoll::key::{Key, KeyRange};
-use plimsoll::protocol::{LogEntry, Query, SyncMark};
+use plimsoll::protocol::{LogEntry, Query, Scan, SyncMark};
 use plimsoll::replica::{DiskState, ReplicaState};
 use plimsoll::store::versions::Flush;
 use plimsoll::store::{History, StoreError};
@@ -218,7 +218,7 @@ impl Host {
 pub(super) fn final_state(state: &DiskState) -> Result<Vec<FinalEntry>, ReadError> {
     let query = Query {
         keys: Vec::new(),
-        ranges: vec![(KeyRange::from(Key::new(Vec::new())), usize::MAX)],
+        ranges: vec![Scan::forward(KeyRange::from(Key::new(Vec::new())), usize::MAX)],
     };
     let found = state.read(state.executor().versions().evaluated(), &query)?;
     let entries = found.ranges.into_iter().flatten();

@@ -1,40 +1,60 @@
-//! One call from its draw to its end: what is sent, what an answer means, and what a client does when it failed.
+//! One call from its draw to its end, request by request: what is sent, what an answer means, and what a client does when it failed.
 
 use std::time::Duration;
 
 use plimsoll::protocol::ReadMode;
 
-use super::doubt::{Ending, Told, told};
+use super::doubt::{Request, Told, told};
 use super::recorder::{CallKind, Caller, End};
+use super::script::{Ask, Ending, Event, Next, Reply, Script};
 use super::slot::{Open, Role, State};
 use super::{Fleet, Pace, Phase};
 use crate::history::function;
 use crate::port::{Action, ClientRequest, ClientResponse, RequestBody};
-use crate::workload::{Call, Work};
+
+/// A call that is about to begin.
+struct Begun {
+    intended_us: u64,
+    kind: CallKind,
+    script: Box<dyn Script>,
+    /// Earlier attempts at the same final read.
+    attempts: usize,
+}
 
 impl Fleet {
     /// Makes the client's next call of the load.
     pub(super) fn call_next(&mut self, now_us: u64, intended_us: u64, client: usize, actions: &mut Vec<Action>) {
         let read = self.draw_read(client);
         let random = &mut self.slots[client].random;
-        let call = match read {
-            None => self.workload.transaction(random),
-            Some(_) => self.workload.read(random),
+        let (kind, script) = match read {
+            None => (CallKind::Transaction, self.scripts.transaction(random)),
+            Some((kind, mode)) => (kind, self.scripts.read(mode, random)),
         };
-        self.send(now_us, intended_us, client, read, call, 0, actions);
+        let begun = Begun {
+            intended_us,
+            kind,
+            script,
+            attempts: 0,
+        };
+        self.begin(now_us, client, begun, actions);
     }
 
     /// Makes one of the final reads.
-    pub(super) fn send_final(
+    pub(super) fn begin_final(
         &mut self,
         now_us: u64,
         client: usize,
-        call: Call,
+        script: Box<dyn Script>,
         attempts: usize,
         actions: &mut Vec<Action>,
     ) {
-        let read = Some((CallKind::StrictRead, ReadMode::Strict));
-        self.send(now_us, now_us, client, read, call, attempts, actions);
+        let begun = Begun {
+            intended_us: now_us,
+            kind: CallKind::StrictRead,
+            script,
+            attempts,
+        };
+        self.begin(now_us, client, begun, actions);
     }
 
     /// Which read the next call is; absent: it is a transaction.
@@ -62,78 +82,104 @@ impl Fleet {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all of them differ between the three ways in which calls begin"
-    )]
-    fn send(
-        &mut self,
-        now_us: u64,
-        intended_us: u64,
-        client: usize,
-        read: Option<(CallKind, ReadMode)>,
-        call: Call,
-        attempts: usize,
-        actions: &mut Vec<Action>,
-    ) {
+    /// Begins a call: its first request.
+    fn begin(&mut self, now_us: u64, client: usize, begun: Begun, actions: &mut Vec<Action>) {
+        let Begun {
+            intended_us,
+            kind,
+            mut script,
+            attempts,
+        } = begun;
         assert!(
             intended_us <= now_us,
             "a call at {now_us} us was meant for later, {intended_us} us"
         );
-        let slot = &mut self.slots[client];
-        let (id, body) = match (&call.work, read) {
-            (Work::Transaction { thunk, arguments }, None) => {
-                let id = slot.transaction_id(self.settings.wall_start_us + now_us);
-                let (thunk, arguments) = (thunk.clone(), arguments.clone());
-                (Some(id), RequestBody::Submit { id, thunk, arguments })
-            }
-            (Work::Read, Some((_, mode))) => (
-                None,
-                RequestBody::Read {
-                    mode,
-                    query: call.query(),
-                },
-            ),
-            (work, read) => unreachable!("the workload gave {work:?} for {read:?}"),
+        let ask = match script.next(Event::Begin) {
+            Ok(Next::Ask(ask)) => ask,
+            other => unreachable!("a script begins with a request, and not with {other:?}: {script:?}"),
         };
-        let kind = read.map_or(CallKind::Transaction, |(kind, _)| kind);
+        let (request, body) = self.named(now_us, client, ask);
+        let slot = &self.slots[client];
         let caller = Caller {
             process: slot.process,
             region: slot.region,
             kind,
             function: match kind {
-                CallKind::Transaction => call.function,
+                CallKind::Transaction => script.function(),
                 CallKind::StrictRead => function::STRICT_READ,
                 CallKind::SnapshotRead | CallKind::BoundedRead => function::SNAPSHOT_READ,
                 CallKind::AfterRead => function::AFTER_READ,
             },
-            id,
+            id: request.id(),
             intended_us,
         };
-        self.recorder.invoked(now_us, &caller, call.steps.clone());
-        self.next_call += 1;
-        let deadline_us = now_us + self.settings.deadline_us;
-        slot.state = State::Open(Box::new(Open {
-            calls: vec![self.next_call],
-            latest: self.next_call,
+        let invocation = self.recorder.invoked(now_us, &caller, script.steps().to_vec());
+        self.slots[client].state = State::Open(Box::new(Open {
+            request,
+            calls: Vec::new(),
+            latest: 0,
             is_doubtful: false,
             pursuit: None,
-            deadline_us,
+            deadline_us: 0,
             attempts,
             caller,
-            call,
+            invocation,
+            script,
         }));
-        slot.arm(deadline_us, actions);
         self.open += 1;
+        self.send(now_us, client, body, actions);
+    }
+
+    /// The next request of the client's call.
+    fn go_on_with(&mut self, now_us: u64, client: usize, ask: Ask, actions: &mut Vec<Action>) {
+        let (request, body) = self.named(now_us, client, ask);
+        let State::Open(open) = &mut self.slots[client].state else {
+            unreachable!("a call goes on that was not open");
+        };
+        self.recorder.revised(open.invocation, open.script.steps());
+        // The history knows a call by the id of its first submission.
+        open.caller.id = open.caller.id.or(request.id());
+        open.request = request;
+        open.is_doubtful = false;
+        open.attempts = 0;
+        let was_pursued = open.pursuit.take().is_some();
+        // The node that it uses has failed it.
+        self.slots[client].turn += usize::from(was_pursued);
+        self.send(now_us, client, body, actions);
+    }
+
+    /// A request and what is sent of it; a transaction gets a new id.
+    fn named(&mut self, now_us: u64, client: usize, ask: Ask) -> (Request, RequestBody) {
+        match ask {
+            Ask::Submit { thunk, arguments } => {
+                let id = self.slots[client].transaction_id(self.settings.wall_start_us + now_us);
+                let request = Request::Submit {
+                    id,
+                    thunk: thunk.clone(),
+                    arguments: arguments.clone(),
+                };
+                (request, RequestBody::Submit { id, thunk, arguments })
+            }
+            Ask::Read { mode, query } => (Request::Read, RequestBody::Read { mode, query }),
+        }
+    }
+
+    /// Sends the client's request to the node that it uses.
+    fn send(&mut self, now_us: u64, client: usize, body: RequestBody, actions: &mut Vec<Action>) {
+        self.next_call += 1;
+        let call = self.next_call;
+        let deadline_us = now_us + self.settings.deadline_us;
+        let open = self.open_of(client);
+        open.calls = vec![call];
+        open.latest = call;
+        open.deadline_us = deadline_us;
+        let is_submit = open.request != Request::Read;
+        self.slots[client].arm(deadline_us, actions);
         actions.push(Action::Send {
             node: self.node_of(client),
-            request: ClientRequest {
-                client,
-                call: self.next_call,
-                body,
-            },
+            request: ClientRequest { client, call, body },
         });
-        if kind == CallKind::Transaction {
+        if is_submit {
             self.double(client, actions);
         }
     }
@@ -160,23 +206,20 @@ impl Fleet {
             _ => return self.on_echo(now_us, call, body),
         };
         open.calls.retain(|other| *other != call);
-        let told = match told(&open.caller, &open.call, open.resolver(), body) {
+        let told = match told(&open.request, open.resolver(), body) {
             Ok(told) => told,
-            Err(wrong) => {
-                self.recorder.wrong_answer(now_us, &open.caller, &wrong);
-                Told::End(Ending::of(End::Unknown(format!("wrong answer: {wrong}"))))
-            }
+            Err(wrong) => return self.on_wrong(now_us, client, &wrong, actions),
         };
         let is_waited_for = !open.calls.is_empty();
         open.is_doubtful |= matches!(told, Told::Doubt(_));
         let is_doubtful = open.is_doubtful;
         match told {
-            Told::End(ending) => self.ended(now_us, client, ending, actions),
+            Told::Reply(reply) => self.replied(now_us, client, reply, actions),
             _ if open.pursuit.is_some() => self.pursue_later(now_us, client, call, actions),
             // It was submitted to another node too.
             _ if is_waited_for => {}
             Told::Refused(reason) if is_doubtful => self.doubt(now_us, client, reason, actions),
-            Told::Refused(reason) => self.ended(now_us, client, Ending::of(End::Refused(reason)), actions),
+            Told::Refused(reason) => self.replied(now_us, client, Reply::Refused(reason), actions),
             Told::Doubt(reason) => self.doubt(now_us, client, reason, actions),
             Told::NotYet => unreachable!("a status is asked for in doubt alone"),
         }
@@ -192,13 +235,39 @@ impl Fleet {
         }
     }
 
+    /// No correct system answers so: the call is over.
+    fn on_wrong(&mut self, now_us: u64, client: usize, wrong: &str, actions: &mut Vec<Action>) {
+        let caller = self.open_of(client).caller;
+        self.recorder.wrong_answer(now_us, &caller, wrong);
+        let end = End::Unknown(format!("wrong answer: {wrong}"));
+        self.ended(now_us, client, Ending::of(end), actions);
+    }
+
+    /// The client has learned what came of its request, or never will: its script says what is next.
+    pub(super) fn replied(&mut self, now_us: u64, client: usize, reply: Reply, actions: &mut Vec<Action>) {
+        let open = self.open_of(client);
+        let is_echoed = reply.is_answer() && !open.calls.is_empty();
+        let echoed = is_echoed.then(|| reply.clone());
+        let id = open.request.id();
+        let next = match open.script.next(Event::Replied { id, reply }) {
+            Ok(next) => next,
+            Err(wrong) => return self.on_wrong(now_us, client, &wrong, actions),
+        };
+        if let Some(reply) = echoed {
+            self.expect_echoes(client, &reply);
+        }
+        match next {
+            Next::Ask(ask) => self.go_on_with(now_us, client, ask, actions),
+            Next::Done(ending) => self.ended(now_us, client, ending, actions),
+        }
+    }
+
     /// The call is over.
-    pub(super) fn ended(&mut self, now_us: u64, client: usize, ending: Ending, actions: &mut Vec<Action>) {
+    fn ended(&mut self, now_us: u64, client: usize, ending: Ending, actions: &mut Vec<Action>) {
         let slot = &mut self.slots[client];
         let State::Open(open) = std::mem::replace(&mut slot.state, State::Idle) else {
             unreachable!("a call ends that was not open");
         };
-        self.expect_echoes(&open, &ending);
         let is_answered = ending.is_answer();
         let Ending { end, steps } = ending;
         let slot = &mut self.slots[client];
@@ -212,7 +281,8 @@ impl Fleet {
             // The node that it uses has failed it.
             slot.turn += 1;
         }
-        let steps = steps.unwrap_or_else(|| open.call.steps.clone());
+        self.recorder.revised(open.invocation, open.script.steps());
+        let steps = steps.unwrap_or_else(|| open.script.steps().to_vec());
         self.recorder.ended(now_us, &open.caller, steps, end);
         if is_unknown {
             self.slots[client].process = self.new_process();
@@ -220,7 +290,7 @@ impl Fleet {
         if self.slots[client].role == Role::FinalReader {
             match is_answered {
                 true => self.final_read_answered(),
-                false => self.retry_final(open.call, open.attempts + 1),
+                false => self.retry_final(open.script, open.attempts + 1),
             }
         }
         let wait_us = match (self.settings.pace, self.slots[client].role) {

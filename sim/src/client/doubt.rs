@@ -8,16 +8,16 @@
 use plimsoll::client;
 use plimsoll::executor::{Known, Status};
 use plimsoll::id::TransactionId;
+use plimsoll::key::Value;
 use plimsoll::thunk::Resolution;
 use plimsoll::time::Timestamp;
-use plimsoll::transaction::{Abort, Outcome, Settlement};
+use plimsoll::transaction::{Abort, Outcome, Settlement, ThunkId};
 
 use super::Fleet;
-use super::recorder::{CallKind, Caller, End};
+use super::recorder::Caller;
+use super::script::Reply;
 use super::slot::{Open, State};
-use crate::history::MicroOperation;
 use crate::port::{Action, ClientRequest, RequestBody, ResponseBody};
-use crate::workload::{Call, Work};
 
 /// The reason of an end that a resolving transaction brought about.
 pub(super) const CANCELLED: &str = "cancelled by its client";
@@ -50,17 +50,22 @@ pub(super) enum Pursuit {
     Status { until_us: u64 },
 }
 
-/// The end of a call, and its steps with what was read where it is ok.
+/// The request of a call that is under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ending {
-    pub(super) end: End,
-    pub(super) steps: Option<Vec<MicroOperation>>,
+pub(super) enum Request {
+    Submit {
+        id: TransactionId,
+        thunk: ThunkId,
+        arguments: Value,
+    },
+    /// One that is never asked for again.
+    Read,
 }
 
 /// What an answer says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Told {
-    End(Ending),
+    Reply(Reply),
     /// The request did nothing, for this reason.
     Refused(String),
     /// The request may have done something, for this reason.
@@ -69,29 +74,27 @@ pub(super) enum Told {
     NotYet,
 }
 
-/// What the first answer to a call said: later ones must say the same.
+/// What the first answer to a request said: later ones must say the same.
 #[derive(Clone, Debug)]
 pub(super) struct Ended {
     caller: Caller,
-    call: Call,
+    request: Request,
     resolver: Option<TransactionId>,
-    ending: Ending,
+    reply: Reply,
 }
 
-impl Ending {
-    /// An end without anything read.
-    pub(super) fn of(end: End) -> Self {
-        Self { end, steps: None }
-    }
-
-    /// Whether the client knows what became of its call.
-    pub(super) fn is_answer(&self) -> bool {
-        matches!(self.end, End::Ok(_) | End::Aborted(_))
+impl Request {
+    /// The id under which it is submitted; absent of a read.
+    pub(super) fn id(&self) -> Option<TransactionId> {
+        match self {
+            Self::Submit { id, .. } => Some(*id),
+            Self::Read => None,
+        }
     }
 }
 
 impl Fleet {
-    /// Submits the client's call to another node too, if it is one of the share that is submitted twice.
+    /// Submits the client's transaction to another node too, if it is one of the share that is submitted twice.
     pub(super) fn double(&mut self, client: usize, actions: &mut Vec<Action>) {
         let share = self.settings.doubts.double_submit;
         // Without a share nothing is drawn: the draws of a scenario that asks for none stay as they are.
@@ -102,7 +105,7 @@ impl Fleet {
         }
     }
 
-    /// The end of the client's call is unknown: because of the deadline, or an answer that says so.
+    /// What came of the client's request is unknown: because of the deadline, or an answer that says so.
     pub(super) fn doubt(&mut self, now_us: u64, client: usize, why: String, actions: &mut Vec<Action>) {
         match self.draw_pursuit(now_us, client) {
             Some(pursuit) => {
@@ -110,7 +113,7 @@ impl Fleet {
                 self.open_of(client).pursuit = Some(pursuit);
                 self.pursue(now_us, client, actions);
             }
-            None => self.ended(now_us, client, Ending::of(End::Unknown(why)), actions),
+            None => self.replied(now_us, client, Reply::Unknown(why), actions),
         }
     }
 
@@ -118,8 +121,8 @@ impl Fleet {
         let Doubts {
             retry, resolve, status, ..
         } = self.settings.doubts;
-        let is_transaction = self.open_of(client).caller.kind == CallKind::Transaction;
-        if !is_transaction || retry + resolve + status <= 0.0 {
+        let is_submit = self.open_of(client).request != Request::Read;
+        if !is_submit || retry + resolve + status <= 0.0 {
             return None;
         }
         let slot = &mut self.slots[client];
@@ -144,7 +147,7 @@ impl Fleet {
             && until_us <= now_us
         {
             let why = "no status told of its end".to_owned();
-            self.ended(now_us, client, Ending::of(End::Unknown(why)), actions);
+            self.replied(now_us, client, Reply::Unknown(why), actions);
             return;
         }
         let open = self.open_of(client);
@@ -171,26 +174,28 @@ impl Fleet {
         self.slots[client].arm(due_us, actions);
     }
 
-    /// Sends one more request for the client's open call.
+    /// Sends the client's request once more.
     fn send_again(&mut self, client: usize, node: usize, actions: &mut Vec<Action>) {
         self.next_call += 1;
         let call = self.next_call;
         let open = self.open_of(client);
         open.calls.push(call);
         open.latest = call;
-        let id = open.caller.id.expect("only transactions are asked for again");
-        let body = match (open.pursuit, &open.call.work) {
-            (None | Some(Pursuit::Retry), Work::Transaction { thunk, arguments }) => RequestBody::Submit {
+        let Request::Submit { id, thunk, arguments } = &open.request else {
+            unreachable!("only transactions are asked for again");
+        };
+        let id = *id;
+        let body = match open.pursuit {
+            None | Some(Pursuit::Retry) => RequestBody::Submit {
                 id,
                 thunk: thunk.clone(),
                 arguments: arguments.clone(),
             },
-            (Some(Pursuit::Resolve(resolver)), _) => RequestBody::Resolve {
+            Some(Pursuit::Resolve(resolver)) => RequestBody::Resolve {
                 id: resolver,
                 target: id,
             },
-            (Some(Pursuit::Status { .. }), _) => RequestBody::Status { id },
-            (_, Work::Read) => unreachable!("only transactions are asked for again"),
+            Some(Pursuit::Status { .. }) => RequestBody::Status { id },
         };
         let request = ClientRequest { client, call, body };
         actions.push(Action::Send { node, request });
@@ -219,31 +224,32 @@ impl Fleet {
         }
     }
 
-    /// The call is over: what its other requests are answered is to be compared with what was told.
-    pub(super) fn expect_echoes(&mut self, open: &Open, ending: &Ending) {
-        if ending.is_answer() {
-            for call in &open.calls {
-                let ended = Ended {
-                    caller: open.caller,
-                    call: open.call.clone(),
-                    resolver: open.resolver(),
-                    ending: ending.clone(),
-                };
-                self.echoes.insert(*call, ended);
-            }
+    /// The client's request is answered: what it is answered elsewhere is to be compared with that.
+    pub(super) fn expect_echoes(&mut self, client: usize, reply: &Reply) {
+        let open = self.open_of(client);
+        let (calls, resolver) = (std::mem::take(&mut open.calls), open.resolver());
+        let (caller, request) = (open.caller, open.request.clone());
+        for call in calls {
+            let ended = Ended {
+                caller,
+                request: request.clone(),
+                resolver,
+                reply: reply.clone(),
+            };
+            self.echoes.insert(call, ended);
         }
     }
 
-    /// An answer to a request of a call that is over: nothing is learned of it, but it may contradict.
+    /// An answer to a request that is over: nothing is learned of it, but it may contradict.
     pub(super) fn on_echo(&mut self, now_us: u64, call: u64, body: ResponseBody) {
         let Some(ended) = self.echoes.remove(&call) else {
             self.recorder.counts.late += 1;
             return;
         };
         self.recorder.counts.echoes += 1;
-        let wrong = match told(&ended.caller, &ended.call, ended.resolver, body) {
-            Ok(Told::End(ending)) if ending.is_answer() && ending != ended.ending => {
-                format!("it was answered {:?} first and {ending:?} later", ended.ending)
+        let wrong = match told(&ended.request, ended.resolver, body) {
+            Ok(Told::Reply(reply)) if reply.is_answer() && reply != ended.reply => {
+                format!("it was answered {:?} first and {reply:?} later", ended.reply)
             }
             Ok(_) => return,
             Err(wrong) => wrong,
@@ -262,60 +268,47 @@ impl Open {
     }
 }
 
-/// What an answer says of a call. *Given* the transaction that was to resolve it, if there is one. *Errors* say why no correct system
-/// answers so.
-pub(super) fn told(
-    caller: &Caller,
-    call: &Call,
-    resolver: Option<TransactionId>,
-    body: ResponseBody,
-) -> Result<Told, String> {
-    match (body, &call.work) {
+/// What an answer says of a request. *Given* the transaction that was to resolve it, if there is one. *Errors* say why no correct
+/// system answers so.
+pub(super) fn told(request: &Request, resolver: Option<TransactionId>, body: ResponseBody) -> Result<Told, String> {
+    match (body, request.id()) {
         (ResponseBody::Refused(reason), _) => Ok(Told::Refused(reason)),
         (ResponseBody::Unknown(reason), _) => Ok(Told::Doubt(reason)),
-        (ResponseBody::Settled(settlement), Work::Transaction { .. }) => {
+        (ResponseBody::Settled(settlement), Some(own)) => {
             let Settlement {
                 id, effective, outcome, ..
             } = settlement;
-            if Some(id) == caller.id {
-                told_by_outcome(call, resolver, effective, &outcome)
+            if id == own {
+                told_by_outcome(resolver, effective, outcome)
             } else if Some(id) == resolver {
-                told_by_resolver(call, resolver, &outcome)
+                told_by_resolver(resolver, &outcome)
             } else {
                 Err(format!("it was answered with the end of transaction {id}"))
             }
         }
-        (ResponseBody::Status(Status { known, .. }), Work::Transaction { .. }) => match known {
+        (ResponseBody::Status(Status { known, .. }), Some(_)) => match known {
             Known::NotYet => Ok(Told::NotYet),
-            Known::Settled { effective, outcome } => told_by_outcome(call, resolver, effective, &outcome),
+            Known::Settled { effective, outcome } => told_by_outcome(resolver, effective, outcome),
             Known::Expired => Ok(expired()),
         },
-        (ResponseBody::Rows { at, answer }, Work::Read) => {
-            let steps = call.steps_of_answer(&answer).map_err(|error| error.to_string())?;
-            Ok(Told::End(Ending {
-                end: End::Ok(Timestamp::last_at(at)),
-                steps: Some(steps),
-            }))
-        }
-        (ResponseBody::Settled(_) | ResponseBody::Status(_), Work::Read) => {
+        (ResponseBody::Rows { at, answer }, None) => Ok(Told::Reply(Reply::Rows { at, answer })),
+        (ResponseBody::Settled(_) | ResponseBody::Status(_), None) => {
             Err("a read was answered as a transaction".to_owned())
         }
-        (ResponseBody::Rows { .. }, Work::Transaction { .. }) => Err("a transaction was answered as a read".to_owned()),
+        (ResponseBody::Rows { .. }, Some(_)) => Err("a transaction was answered as a read".to_owned()),
     }
 }
 
-fn told_by_resolver(call: &Call, resolver: Option<TransactionId>, outcome: &Outcome) -> Result<Told, String> {
+fn told_by_resolver(resolver: Option<TransactionId>, outcome: &Outcome) -> Result<Told, String> {
     let resolution = client::resolution(outcome).map_err(|error| error.to_string())?;
     match resolution {
         Ok(Resolution::Committed {
             effective,
             output: Some(output),
-        }) => told_by_outcome(call, resolver, effective, &Outcome::Committed(output)),
-        Ok(Resolution::Aborted { effective, abort }) => {
-            told_by_outcome(call, resolver, effective, &Outcome::Aborted(abort))
-        }
+        }) => told_by_outcome(resolver, effective, Outcome::Committed(output)),
+        Ok(Resolution::Aborted { effective, abort }) => told_by_outcome(resolver, effective, Outcome::Aborted(abort)),
         Ok(Resolution::Cancelled { effective, by }) => {
-            told_by_outcome(call, resolver, effective, &Outcome::Aborted(Abort::Cancelled { by }))
+            told_by_outcome(resolver, effective, Outcome::Aborted(Abort::Cancelled { by }))
         }
         Ok(Resolution::Expired) | Err(Abort::Expired { .. }) => Ok(expired()),
         // No output of a workload is that large, and no clock of a world that wrong.
@@ -324,32 +317,21 @@ fn told_by_resolver(call: &Call, resolver: Option<TransactionId>, outcome: &Outc
     }
 }
 
-fn told_by_outcome(
-    call: &Call,
-    resolver: Option<TransactionId>,
-    effective: Timestamp,
-    outcome: &Outcome,
-) -> Result<Told, String> {
+fn told_by_outcome(resolver: Option<TransactionId>, at: Timestamp, outcome: Outcome) -> Result<Told, String> {
     match outcome {
-        Outcome::Committed(output) => {
-            let steps = call.steps_of_output(output).map_err(|error| error.to_string())?;
-            Ok(Told::End(Ending {
-                end: End::Ok(effective),
-                steps: Some(steps),
-            }))
-        }
-        Outcome::Aborted(Abort::Refused(reason)) => Ok(Told::End(Ending::of(End::Aborted(reason.clone())))),
+        Outcome::Committed(output) => Ok(Told::Reply(Reply::Committed { at, output })),
+        Outcome::Aborted(Abort::Refused(reason)) => Ok(Told::Reply(Reply::Aborted(reason))),
         // By whom else: nobody knows the id but its client.
-        Outcome::Aborted(Abort::Cancelled { by }) if Some(*by) == resolver => {
-            Ok(Told::End(Ending::of(End::Aborted(CANCELLED.to_owned()))))
+        Outcome::Aborted(Abort::Cancelled { by }) if Some(by) == resolver => {
+            Ok(Told::Reply(Reply::Aborted(CANCELLED.to_owned())))
         }
         Outcome::Aborted(Abort::Expired { .. }) => Ok(expired()),
-        // No thunk of a workload does any of the others.
+        // No thunk that keeps to its footprint and its own arguments does any of the others.
         Outcome::Aborted(other) => Err(format!("it was aborted: {other}")),
     }
 }
 
 /// The client asked for too long: it will never know.
 fn expired() -> Told {
-    Told::End(Ending::of(End::Unknown("its id has expired".to_owned())))
+    Told::Reply(Reply::Unknown("its id has expired".to_owned()))
 }

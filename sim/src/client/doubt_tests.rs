@@ -14,7 +14,7 @@ use crate::port::{ClientRequest, RequestBody};
 use crate::scenario::{WorkloadConfig, WorkloadKind};
 use crate::workload::judged_as;
 
-const RETRY: Doubts = Doubts {
+pub(super) const RETRY: Doubts = Doubts {
     retry: 1.0,
     resolve: 0.0,
     status: 0.0,
@@ -47,7 +47,7 @@ fn draw(time_us: u64) -> u64 {
 }
 
 /// Of what the load sends, some is served in silence, held back for long, refused, or left in doubt.
-fn unreliable(time_us: u64, _: usize, request: &ClientRequest) -> Reaction {
+pub(super) fn unreliable(time_us: u64, _: usize, request: &ClientRequest) -> Reaction {
     match (&request.body, draw(time_us)) {
         (RequestBody::Read { .. }, _) => Reaction::Serve,
         (_, 0 | 1) => Reaction::ServeSilently,

@@ -1,8 +1,9 @@
-//! The simulated clients: closed and open loops over a workload, with deadlines, and the final reads.
+//! The simulated clients: closed and open loops over scripts, with deadlines, and the final reads.
 //!
 //! Realises the client side of section 8 of the design. [`Fleet`] is all clients of a run as one state machine behind
 //! [`Clients`]: the world tells it of moments and answers, it answers with requests and moments to be woken at. It knows nothing
-//! of the cluster but what an answer says, and everything that it learns goes through the [`Recorder`]. Tests are in `tests`.
+//! of the cluster but what an answer says, and everything that it learns goes through the [`Recorder`]. What a call consists of is its
+//! [`Script`]'s affair; most are one request. Tests are in `tests`.
 //!
 //! A *process* in the history has at most one call open. When a call's end is unknown (no answer before the deadline) and stays so,
 //! its process is never used again and the client goes on as a new one.
@@ -14,6 +15,9 @@ mod doubt_tests;
 #[cfg(test)]
 pub(crate) mod fake;
 mod recorder;
+mod script;
+#[cfg(test)]
+mod script_tests;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -22,10 +26,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::port::{Action, ClientResponse, Clients};
 use crate::random::Seed;
-use crate::workload::{Call, Workload};
 pub use doubt::Doubts;
 use doubt::Ended;
-pub use recorder::{CallKind, Counts, Latencies, Recorder, RegionMeasures};
+pub use recorder::{CallKind, Counts, End, Latencies, Recorder, RegionMeasures};
+pub use script::{Ask, Ending, Event, Next, Reply, Script, Scripts};
 use slot::{Role, Slot, State};
 
 /// How often the steward looks whether the load is over, in microseconds.
@@ -98,7 +102,7 @@ pub struct Mix {
 /// All clients of a run.
 pub struct Fleet {
     settings: FleetSettings,
-    workload: Box<dyn Workload>,
+    scripts: Box<dyn Scripts>,
     recorder: Recorder,
     slots: Vec<Slot>,
     /// Clients of each region's open loop that have no call.
@@ -119,7 +123,7 @@ enum Phase {
     Draining,
     /// The final reads: those still to be made, each with the attempts so far, and how many of all are not answered.
     Final {
-        waiting: VecDeque<(Call, usize)>,
+        waiting: VecDeque<(Box<dyn Script>, usize)>,
         unanswered: usize,
     },
 }
@@ -128,7 +132,7 @@ impl Fleet {
     /// Clients that have not begun.
     ///
     /// *Panics* where no region has a node, or no client is asked for.
-    pub fn new(settings: FleetSettings, workload: Box<dyn Workload>) -> Self {
+    pub fn new(settings: FleetSettings, scripts: impl Scripts + 'static) -> Self {
         let regions = settings.nodes.len();
         assert!(
             settings.nodes.iter().any(|nodes| !nodes.is_empty()),
@@ -137,7 +141,7 @@ impl Fleet {
         assert!(settings.clients_per_region > 0, "there is no client");
         Self {
             recorder: Recorder::new(regions, settings.warm_up_us..settings.load_us),
-            workload,
+            scripts: Box::new(scripts),
             slots: Vec::new(),
             free: vec![Vec::new(); regions],
             next_process: 0,
@@ -198,7 +202,8 @@ impl Fleet {
             return;
         }
         self.slots[client].state = State::Idle;
-        let waiting: VecDeque<(Call, usize)> = self.workload.final_reads().into_iter().map(|call| (call, 0)).collect();
+        let reads = self.scripts.final_reads().into_iter();
+        let waiting: VecDeque<_> = reads.map(|script| (script, 0)).collect();
         self.phase = Phase::Final {
             unanswered: waiting.len(),
             waiting,
@@ -246,18 +251,18 @@ impl Fleet {
             unreachable!("final readers are made with the final reads");
         };
         match waiting.pop_front() {
-            Some((call, attempts)) => self.send_final(now_us, client, call, attempts, actions),
+            Some((script, attempts)) => self.begin_final(now_us, client, script, attempts, actions),
             None => self.slots[client].state = State::Idle,
         }
     }
 
     /// Puts a final read that failed back, unless it was tried too often.
-    fn retry_final(&mut self, call: Call, attempts: usize) {
+    fn retry_final(&mut self, script: Box<dyn Script>, attempts: usize) {
         let Phase::Final { waiting, .. } = &mut self.phase else {
             unreachable!("final readers are made with the final reads");
         };
         if attempts < FINAL_ATTEMPTS_MAX {
-            waiting.push_back((call, attempts));
+            waiting.push_back((script, attempts));
         }
     }
 }

@@ -111,7 +111,7 @@ pub(crate) struct Caller {
 
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub enum End {
     /// It took effect at this place.
     Ok(Timestamp),
     /// Its thunk refused it, for this reason.
@@ -152,13 +152,23 @@ impl Recorder {
         }
     }
 
-    /// A call is about to be sent.
-    pub(crate) fn invoked(&mut self, now_us: u64, caller: &Caller, steps: Vec<MicroOperation>) {
+    /// A call is about to be sent. *Gives* the number of its invocation.
+    pub(crate) fn invoked(&mut self, now_us: u64, caller: &Caller, steps: Vec<MicroOperation>) -> usize {
         match caller.kind {
             CallKind::Transaction => self.counts.submitted += 1,
             _ => self.counts.reads += 1,
         }
         self.push(now_us, caller, Phase::Invoke, steps, None, None);
+        self.history.entries.len() - 1
+    }
+
+    /// The steps of a call have become known, or others: they are told as those of its invocation, which checkers compare with its end.
+    pub(crate) fn revised(&mut self, invocation: usize, steps: &[MicroOperation]) {
+        let entry = &mut self.history.entries[invocation];
+        assert_eq!(entry.phase, Phase::Invoke, "entry {invocation} is no invocation");
+        if entry.value != steps {
+            entry.value = steps.to_vec();
+        }
     }
 
     /// A call has ended. *Given* its steps, with what was read where it is ok.

@@ -3,11 +3,11 @@
 use plimsoll::id::TransactionId;
 use plimsoll::time::Timestamp;
 
-use super::doubt::Pursuit;
+use super::doubt::{Pursuit, Request};
 use super::recorder::Caller;
+use super::script::Script;
 use crate::port::Action;
 use crate::random::{Seed, Stream};
-use crate::workload::Call;
 
 /// What a client is there for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,7 +28,7 @@ pub(super) enum Role {
 }
 
 /// What a client waits for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum State {
     /// For nothing: it has no wake of its own.
     Idle,
@@ -38,27 +38,30 @@ pub(super) enum State {
     Open(Box<Open>),
 }
 
-/// A call that has been sent.
-#[derive(Clone, Debug)]
+/// A call that has begun, and the request of it that is under way.
+#[derive(Debug)]
 pub(super) struct Open {
-    /// The numbers of the requests that it has under way.
+    pub(super) request: Request,
+    /// The numbers under which it was sent and is not answered: it may go to several nodes.
     pub(super) calls: Vec<u64>,
-    /// The last of all its requests.
+    /// The last of all its numbers.
     pub(super) latest: u64,
-    /// Whether one of its requests may have done something, by its answer.
+    /// Whether it may have done something, by one of its answers.
     pub(super) is_doubtful: bool,
-    /// What the client does to learn the end; absent while it waits for the first answer.
+    /// What the client does to learn what came of it; absent while it waits for the first answer.
     pub(super) pursuit: Option<Pursuit>,
-    /// When the client waits no longer: then its end is in doubt, or the next attempt is made to learn it.
+    /// When the client waits no longer: then it is in doubt what came of it, or the next attempt is made to learn it.
     pub(super) deadline_us: u64,
-    /// Earlier attempts at the same final read, or attempts to learn the end.
+    /// Earlier attempts at the same final read, or attempts to learn what came of the request.
     pub(super) attempts: usize,
     pub(super) caller: Caller,
-    pub(super) call: Call,
+    /// The number of its invocation in the history.
+    pub(super) invocation: usize,
+    pub(super) script: Box<dyn Script>,
 }
 
 /// One client, at its place among all clients.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Slot {
     pub(super) place: usize,
     pub(super) role: Role,

@@ -7,7 +7,7 @@ use plimsoll::client;
 use plimsoll::executor::{Answer, SerialExecutor};
 use plimsoll::id::{NodeId, TransactionId};
 use plimsoll::key::{Key, KeyRange, Value};
-use plimsoll::protocol::{Batch, Evaluated, Query};
+use plimsoll::protocol::{Batch, Evaluated, Query, Scan};
 use plimsoll::store::disk::Disk;
 use plimsoll::store::versions::Flush;
 use plimsoll::store::{DiskVersions, MemoryVersions};
@@ -166,7 +166,7 @@ impl<R: Replica> Database<R> {
     pub(crate) fn contents(&self) -> BTreeMap<Key, Value> {
         let query = Query {
             keys: Vec::new(),
-            ranges: vec![(KeyRange::from(Key::default()), usize::MAX)],
+            ranges: vec![Scan::forward(KeyRange::from(Key::default()), usize::MAX)],
         };
         let mut answer = self.replica.read(Hlc::from_unix_millis(self.now_ms), &query);
         let entries = answer.ranges.remove(0).into_iter();

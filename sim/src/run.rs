@@ -66,7 +66,7 @@ pub fn run(
 ) -> Result<Finished, Vec<Problem>> {
     let scenario = &swarm::draw(scenario, seed);
     let topology = scenario.check()?;
-    let workload = workload::build(&scenario.workload).map_err(|error| {
+    let workload = workload::scripts(&scenario.workload).map_err(|error| {
         vec![Problem {
             line: None,
             key: "workload.distribution".to_owned(),

@@ -157,7 +157,7 @@ pub(super) fn judge(kind: WorkloadKind, before: &Sums, after: Result<Vec<ReadBac
         WorkloadKind::Transfer => transfer(before, &after),
         WorkloadKind::Counter => counter(after.counters - before.counters, whole),
         WorkloadKind::Put2 => pairs(&after),
-        WorkloadKind::Retwis | WorkloadKind::YcsbT | WorkloadKind::ListAppend => Verdict::None,
+        WorkloadKind::Retwis | WorkloadKind::YcsbT | WorkloadKind::ListAppend | WorkloadKind::Cycle => Verdict::None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     FinalCounters, ReplicaTrace, Verdict, WatermarkSample, counter_sums, list_append, liveness, monotone_watermarks,
-    registers, replica_agreement, strict_serializability, transfer_total, well_formed, witness_from,
+    one_ring, registers, replica_agreement, strict_serializability, transfer_total, well_formed, witness_from,
 };
 use crate::history::History;
 
@@ -52,6 +52,11 @@ pub enum Workload {
         /// By key.
         accounts: BTreeMap<u64, i64>,
     },
+    /// Counters that say which place of a ring follows on each.
+    Ring {
+        /// How many places there are.
+        places: u64,
+    },
 }
 
 /// A check of one's own.
@@ -66,7 +71,7 @@ pub struct Checks {
 
 impl Checks {
     /// All that can be asked of `workload`: `well-formed`, `liveness` and `witness` of every one, `list-append`,
-    /// `registers` or `strict-serializability` of those with lists and registers, `transfer` and `counters`; and
+    /// `registers` or `strict-serializability` of those with lists and registers, `transfer`, `counters` and `ring`; and
     /// `replica-agreement` and `monotone-watermarks` where they were observed.
     pub fn new(workload: Workload) -> Self {
         Self {
@@ -112,6 +117,7 @@ impl Checks {
                 run("counters", &|| counter_sums(history, initial, observed.finals));
             }
             Workload::Counters { .. } => {}
+            Workload::Ring { places } => run("ring", &|| one_ring(history, *places, observed.finals)),
         }
         let counters = match &self.workload {
             Workload::Counters { initial } => initial,

@@ -8,6 +8,7 @@ use super::operation::{Operations, Status};
 use super::subset::{Explanation, UnsureAdditions};
 use super::verdict::{Accusations, Verdict};
 use crate::history::{History, MicroOperation, Phase};
+use crate::workload::next_place;
 
 /// What the counters of one replica hold in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +145,54 @@ pub fn transfer_total(history: &History, accounts: &BTreeMap<u64, i64>, finals: 
         }
     }
     accusations.verdict()
+}
+
+/// Judges a workload that turns pieces of a ring: from every place the ring leads through all of them, in every read of all places and on every replica in the
+/// end.
+///
+/// *Gives* [`Verdict::Fail`] with `broken-ring`.
+pub fn one_ring(history: &History, places: u64, finals: &[FinalCounters]) -> Verdict {
+    let mut accusations = Accusations::default();
+    let operations = Operations::of(history);
+    let answered = operations
+        .list
+        .iter()
+        .enumerate()
+        .filter(|(_, operation)| operation.is_ok());
+    for (index, operation) in answered {
+        let read = operation.value.iter().map(|step| match *step {
+            MicroOperation::ReadCounter { key, value } => Some((key, value?)),
+            _ => None,
+        });
+        let Some(read) = read.collect::<Option<BTreeMap<u64, i64>>>() else {
+            continue;
+        };
+        if read.len() as u64 == places && !is_one_ring(places, &read) {
+            accusations.add("broken-ring", || {
+                (
+                    "a read of all places found no single ring".to_owned(),
+                    vec![operations.evidence(index)],
+                )
+            });
+        }
+    }
+    for replica in finals.iter().filter(|replica| !is_one_ring(places, &replica.values)) {
+        accusations.add("broken-ring", || {
+            (format!("{} holds no single ring in the end", replica.node), Vec::new())
+        });
+    }
+    accusations.verdict()
+}
+
+fn is_one_ring(places: u64, stored: &BTreeMap<u64, i64>) -> bool {
+    let next = |place: u64| next_place(place, places, stored.get(&place).copied().unwrap_or_default());
+    let mut place = next(0);
+    let mut passed = 1;
+    while place != 0 && passed < places {
+        place = next(place);
+        passed += 1;
+    }
+    place == 0 && passed == places
 }
 
 /// Judges the end state of counters: each holds what it held at first, all answered additions, and some of the unsure ones.

@@ -14,6 +14,7 @@
 //! | [`replica_agreement`] | [`ReplicaTrace`]s | replicas that evaluated differently |
 //! | [`monotone_watermarks`] | [`WatermarkSample`]s | watermarks and evaluated bounds that go back |
 //! | [`transfer_total`], [`counter_sums`] | history, [`FinalCounters`] | money made or lost, additions lost or repeated |
+//! | [`one_ring`] | history, [`FinalCounters`] | transactions in stages that were evaluated on something else than they had read |
 //! | [`liveness`] | history | operations that nobody answered |
 //!
 //! [`Checks`] runs those that fit a workload.
@@ -37,7 +38,7 @@ mod watermarks;
 mod witness;
 
 pub use checks::{Checks, Observed, Workload};
-pub use invariants::{FinalCounters, counter_sums, liveness, transfer_total, well_formed};
+pub use invariants::{FinalCounters, counter_sums, liveness, one_ring, transfer_total, well_formed};
 pub use replicas::{EvaluatedTransaction, FinalEntry, ReplicaTrace, replica_agreement};
 pub use serializability::{list_append, registers, strict_serializability};
 pub use verdict::{CycleStep, EdgeKind, OperationEvidence, Verdict, Violation};

@@ -132,6 +132,9 @@ impl Fleet {
 
     /// The next request of the client's call.
     fn go_on_with(&mut self, now_us: u64, client: usize, ask: Ask, actions: &mut Vec<Action>) {
+        if let Ask::Pause(time) = ask {
+            return self.pause(now_us + time.as_micros() as u64, client, actions);
+        }
         let (request, body) = self.named(now_us, client, ask);
         let State::Open(open) = &mut self.slots[client].state else {
             unreachable!("a call goes on that was not open");
@@ -148,6 +151,17 @@ impl Fleet {
         self.send(now_us, client, body, actions);
     }
 
+    /// The client's call waits for a moment.
+    fn pause(&mut self, until_us: u64, client: usize, actions: &mut Vec<Action>) {
+        let open = self.open_of(client);
+        open.request = Request::Pause;
+        open.calls = Vec::new();
+        open.is_doubtful = false;
+        open.pursuit = None;
+        open.deadline_us = until_us;
+        self.slots[client].arm(until_us, actions);
+    }
+
     /// A request and what is sent of it; a transaction gets a new id.
     fn named(&mut self, now_us: u64, client: usize, ask: Ask) -> (Request, RequestBody) {
         match ask {
@@ -161,6 +175,7 @@ impl Fleet {
                 (request, RequestBody::Submit { id, thunk, arguments })
             }
             Ask::Read { mode, query } => (Request::Read, RequestBody::Read { mode, query }),
+            Ask::Pause(time) => unreachable!("a pause of {time:?} is not sent"),
         }
     }
 
@@ -227,7 +242,9 @@ impl Fleet {
 
     /// The moment has come up to which the client waits: for the answer to its call, or to make the next attempt to learn its end.
     pub(super) fn give_up(&mut self, now_us: u64, client: usize, actions: &mut Vec<Action>) {
-        if self.open_of(client).pursuit.is_some() {
+        if self.open_of(client).request == Request::Pause {
+            self.replied(now_us, client, Reply::Passed, actions);
+        } else if self.open_of(client).pursuit.is_some() {
             self.pursue(now_us, client, actions);
         } else {
             let waited_ms = self.settings.deadline_us / 1_000;
@@ -283,6 +300,9 @@ impl Fleet {
         }
         self.recorder.revised(open.invocation, open.script.steps());
         let steps = steps.unwrap_or_else(|| open.script.steps().to_vec());
+        let counts = &mut self.recorder.counts;
+        counts.reruns += u64::from(open.script.runs() - 1);
+        counts.runs_max = counts.runs_max.max(open.script.runs());
         self.recorder.ended(now_us, &open.caller, steps, end);
         if is_unknown {
             self.slots[client].process = self.new_process();

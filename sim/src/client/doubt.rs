@@ -60,6 +60,8 @@ pub(super) enum Request {
     },
     /// One that is never asked for again.
     Read,
+    /// None: the call waits for the moment that is its deadline.
+    Pause,
 }
 
 /// What an answer says.
@@ -88,7 +90,7 @@ impl Request {
     pub(super) fn id(&self) -> Option<TransactionId> {
         match self {
             Self::Submit { id, .. } => Some(*id),
-            Self::Read => None,
+            Self::Read | Self::Pause => None,
         }
     }
 }
@@ -121,7 +123,7 @@ impl Fleet {
         let Doubts {
             retry, resolve, status, ..
         } = self.settings.doubts;
-        let is_submit = self.open_of(client).request != Request::Read;
+        let is_submit = self.open_of(client).request.id().is_some();
         if !is_submit || retry + resolve + status <= 0.0 {
             return None;
         }
@@ -326,6 +328,9 @@ fn told_by_outcome(resolver: Option<TransactionId>, at: Timestamp, outcome: Outc
             Ok(Told::Reply(Reply::Aborted(CANCELLED.to_owned())))
         }
         Outcome::Aborted(Abort::Expired { .. }) => Ok(expired()),
+        Outcome::Aborted(abort @ (Abort::Stale { .. } | Abort::Reserved { .. })) => {
+            Ok(Told::Reply(Reply::Stale { at, abort }))
+        }
         // No thunk that keeps to its footprint and its own arguments does any of the others.
         Outcome::Aborted(other) => Err(format!("it was aborted: {other}")),
     }

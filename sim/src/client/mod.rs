@@ -19,6 +19,7 @@ mod script;
 #[cfg(test)]
 mod script_tests;
 mod slot;
+mod staged;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use doubt::Ended;
 pub use recorder::{CallKind, Counts, End, Latencies, Recorder, RegionMeasures};
 pub use script::{Ask, Ending, Event, Next, Reply, Script, Scripts};
 use slot::{Role, Slot, State};
+pub(crate) use staged::{Noted, StagedScript};
 
 /// How often the steward looks whether the load is over, in microseconds.
 const STEWARD_US: u64 = 20_000;

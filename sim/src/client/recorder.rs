@@ -74,6 +74,10 @@ pub struct Counts {
     pub late: u64,
     /// Transactions that were submitted to two nodes at once.
     pub doubled: u64,
+    /// How often the stages of a call were run again, because what they had seen had changed.
+    pub reruns: u64,
+    /// How often the stages of one call were run at most.
+    pub runs_max: u32,
     /// Transactions whose client did not leave it at an unknown end.
     pub pursued: u64,
     /// Those of them whose end it learned.

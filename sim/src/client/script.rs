@@ -6,12 +6,13 @@
 //! does about time and nodes is not the script's concern, and no script sees either.
 
 use std::fmt;
+use std::time::Duration;
 
 use plimsoll::id::TransactionId;
 use plimsoll::key::Value;
 use plimsoll::protocol::{Query, ReadMode};
 use plimsoll::time::{Hlc, Timestamp};
-use plimsoll::transaction::ThunkId;
+use plimsoll::transaction::{Abort, ThunkId};
 
 use super::recorder::End;
 use crate::history::MicroOperation;
@@ -46,6 +47,11 @@ pub trait Script: fmt::Debug {
     ///
     /// *Errors* say why no correct system answers so; then the call is over, and its end unknown.
     fn next(&mut self, event: Event) -> Result<Next, String>;
+
+    /// How often all of it was done: more often than once where what was read had changed before it was used.
+    fn runs(&self) -> u32 {
+        1
+    }
 }
 
 /// What a script is told.
@@ -74,6 +80,13 @@ pub enum Reply {
     },
     /// The transaction certainly took no effect: its thunk refused it, or its client has cancelled it.
     Aborted(String),
+    /// The transaction certainly took no effect: what its stages had seen has changed, or is reserved by another.
+    Stale {
+        /// Where it was evaluated.
+        at: Timestamp,
+        /// What has changed, or is reserved.
+        abort: Abort,
+    },
     /// What was read.
     Rows {
         /// The snapshot.
@@ -85,6 +98,8 @@ pub enum Reply {
     Refused(String),
     /// Whether the request took effect, or will, is not known and never will be.
     Unknown(String),
+    /// Time has passed.
+    Passed,
 }
 
 /// What a script wants.
@@ -113,6 +128,8 @@ pub enum Ask {
         /// What of it.
         query: Query,
     },
+    /// To be left alone for so long.
+    Pause(Duration),
 }
 
 /// The end of a call.
@@ -127,7 +144,10 @@ pub struct Ending {
 impl Reply {
     /// Whether it says what became of the request.
     pub fn is_answer(&self) -> bool {
-        matches!(self, Self::Committed { .. } | Self::Aborted(_) | Self::Rows { .. })
+        matches!(
+            self,
+            Self::Committed { .. } | Self::Aborted(_) | Self::Stale { .. } | Self::Rows { .. }
+        )
     }
 
     /// The end of a call that ends with this reply, whatever was read.
@@ -136,6 +156,8 @@ impl Reply {
             Self::Committed { at, .. } => End::Ok(*at),
             Self::Rows { at, .. } => End::Ok(Timestamp::last_at(*at)),
             Self::Aborted(reason) => End::Aborted(reason.clone()),
+            Self::Stale { abort, .. } => End::Aborted(abort.to_string()),
+            Self::Passed => unreachable!("a pause is no call by itself"),
             Self::Refused(reason) => End::Refused(reason.clone()),
             Self::Unknown(reason) => End::Unknown(reason.clone()),
         }
@@ -179,7 +201,7 @@ impl Script for OneRequest {
         let steps = match &reply {
             Reply::Committed { output, .. } => Some(self.call.steps_of_output(output)),
             Reply::Rows { answer, .. } => Some(self.call.steps_of_answer(answer)),
-            Reply::Aborted(_) | Reply::Refused(_) | Reply::Unknown(_) => None,
+            _ => None,
         };
         Ok(Next::Done(Ending {
             end: reply.end(),
@@ -201,6 +223,20 @@ impl OneRequest {
             },
             (work, mode) => unreachable!("the workload gave {work:?} for {mode:?}"),
         }
+    }
+}
+
+impl Scripts for Box<dyn Scripts> {
+    fn transaction(&mut self, random: &mut Stream) -> Box<dyn Script> {
+        self.as_mut().transaction(random)
+    }
+
+    fn read(&mut self, mode: ReadMode, random: &mut Stream) -> Box<dyn Script> {
+        self.as_mut().read(mode, random)
+    }
+
+    fn final_reads(&mut self) -> Vec<Box<dyn Script>> {
+        self.as_mut().final_reads()
     }
 }
 

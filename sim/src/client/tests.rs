@@ -132,7 +132,7 @@ fn a_cluster_that_forgets_a_few_transactions_is_found_out_by_every_workload() {
                 WorkloadKind::ListAppend => "list-append",
                 WorkloadKind::Retwis | WorkloadKind::YcsbT => "registers",
                 // The total stays the same without a whole transfer: balances and the claimed order tell.
-                WorkloadKind::Transfer | WorkloadKind::Counter | WorkloadKind::Put2 => "witness",
+                WorkloadKind::Transfer | WorkloadKind::Counter | WorkloadKind::Put2 | WorkloadKind::Cycle => "witness",
             };
             assert!(
                 verdicts[own].is_fail(),

@@ -134,6 +134,8 @@ pub struct Asides {
     pub doubts: (u64, u64),
     /// Transactions that were submitted to two nodes at once.
     pub doubled: u64,
+    /// How often stages were run again, and how often those of one transaction were run at most.
+    pub stages: (u64, u32),
     /// Further answers to transactions that had ended for their client: they say the same, or are a wrong answer.
     pub echoes: u64,
 }
@@ -221,6 +223,7 @@ impl Report {
                 late: counts.late,
                 doubts: (counts.pursued, counts.cleared),
                 doubled: counts.doubled,
+                stages: (counts.reruns, counts.runs_max),
                 echoes: counts.echoes,
             },
             scenario: facts.scenario,

@@ -96,6 +96,13 @@ impl Report {
                     asides.doubts.0, asides.doubts.1, asides.doubled, asides.echoes
                 ),
             ),
+            (
+                "stages",
+                format!(
+                    "run again {} times; those of one transaction {} times at most",
+                    asides.stages.0, asides.stages.1
+                ),
+            ),
             ("faults", if faults.is_empty() { "none".to_owned() } else { faults }),
             (
                 "run",
@@ -108,6 +115,9 @@ impl Report {
         ];
         if (asides.doubts.0, asides.doubled) == (0, 0) {
             lines.retain(|(label, _)| *label != "doubts");
+        }
+        if asides.stages.1 <= 1 {
+            lines.retain(|(label, _)| *label != "stages");
         }
         lines.extend(checks.into_iter().filter(|(_, names)| !names.is_empty()));
         lines

@@ -214,7 +214,7 @@ fn check_workload(scenario: &Scenario, problems: &mut Problems) {
         );
     }
     if problems.0.is_empty()
-        && let Err(error) = crate::workload::build(workload)
+        && let Err(error) = crate::workload::scripts(workload)
     {
         problems.add("workload.distribution", error.to_string());
     }

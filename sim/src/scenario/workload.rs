@@ -49,6 +49,8 @@ pub struct WorkloadConfig {
     pub initial_balance: u64,
     /// The most operations in one transaction of `list-append`; their number is uniform from 1.
     pub operations_max: usize,
+    /// After how many stale runs a transaction of `cycle` reserves what it reads; 0: never.
+    pub reserve_after: u32,
 }
 
 /// Which transactions are run.
@@ -68,6 +70,8 @@ pub enum WorkloadKind {
     ListAppend,
     /// Increment counters.
     Counter,
+    /// Turn a ring piece by piece, in stages: three reads that depend on each other, three writes.
+    Cycle,
 }
 
 /// How `counter` increments.
@@ -145,6 +149,7 @@ impl Default for WorkloadConfig {
             counter: CounterMode::Merge,
             initial_balance: 1_000,
             operations_max: 4,
+            reserve_after: 3,
         }
     }
 }

@@ -8,6 +8,7 @@
 mod call;
 mod choice;
 mod counters;
+mod cycle;
 mod lists;
 mod registers;
 mod stored;
@@ -18,10 +19,12 @@ mod thunks;
 use std::collections::BTreeMap;
 
 use crate::check;
+use crate::client;
 use crate::random::Stream;
 use crate::scenario::{Distribution, WorkloadConfig, WorkloadKind};
 pub use call::{AnswerError, Call, Seen, Work};
 pub use choice::{Choice, ChoiceError};
+pub(crate) use cycle::next_place;
 pub use stored::{counter_of, counter_range};
 pub use thunks::registry;
 
@@ -40,16 +43,23 @@ pub trait Workload: Send {
     fn final_reads(&mut self) -> Vec<Call>;
 }
 
-/// The workload that a scenario describes.
+/// What the clients of a scenario do, be it in stages.
+///
+/// *Errors* as [`build`].
+pub fn scripts(config: &WorkloadConfig) -> Result<Box<dyn client::Scripts>, ChoiceError> {
+    Ok(match config.kind {
+        WorkloadKind::Cycle => Box::new(cycle::Cycle::new(choice(config)?, config.reserve_after)?),
+        _ => Box::new(build(config)?),
+    })
+}
+
+/// The workload that a scenario describes, each of whose calls is one request.
+///
+/// *Panics* where its transactions are staged.
 ///
 /// *Errors* where a parameter of the distribution is outside its range, or the keys do not suffice.
 pub fn build(config: &WorkloadConfig) -> Result<Box<dyn Workload>, ChoiceError> {
-    let choice = match config.distribution {
-        Distribution::Uniform => Choice::uniform(config.keys),
-        Distribution::Zipf { theta } => Choice::zipf(config.keys, theta)?,
-        Distribution::Hot { keys } => Choice::hot(config.keys, keys)?,
-        Distribution::Hotspot { data, operations } => Choice::hotspot(config.keys, data, operations)?,
-    };
+    let choice = choice(config)?;
     Ok(match config.kind {
         WorkloadKind::Transfer => Box::new(counters::Transfers::new(choice, config.initial_balance as i64)?),
         WorkloadKind::Counter => Box::new(counters::Increments::new(choice, config.counter)),
@@ -57,7 +67,17 @@ pub fn build(config: &WorkloadConfig) -> Result<Box<dyn Workload>, ChoiceError> 
         WorkloadKind::YcsbT => Box::new(registers::YcsbT::new(choice)),
         WorkloadKind::Put2 => Box::new(registers::PutTwo::new(choice)?),
         WorkloadKind::ListAppend => Box::new(lists::ListAppend::new(choice, config.operations_max)),
+        WorkloadKind::Cycle => panic!("the transactions of a cycle are staged: ask for its scripts"),
     })
+}
+
+fn choice(config: &WorkloadConfig) -> Result<Choice, ChoiceError> {
+    match config.distribution {
+        Distribution::Uniform => Ok(Choice::uniform(config.keys)),
+        Distribution::Zipf { theta } => Choice::zipf(config.keys, theta),
+        Distribution::Hot { keys } => Choice::hot(config.keys, keys),
+        Distribution::Hotspot { data, operations } => Choice::hotspot(config.keys, data, operations),
+    }
 }
 
 /// As what the history of a workload is judged.
@@ -73,5 +93,6 @@ pub fn judged_as(config: &WorkloadConfig) -> check::Workload {
         },
         WorkloadKind::Retwis | WorkloadKind::YcsbT | WorkloadKind::Put2 => check::Workload::Registers,
         WorkloadKind::ListAppend => check::Workload::ListAppend,
+        WorkloadKind::Cycle => check::Workload::Ring { places: config.keys },
     }
 }

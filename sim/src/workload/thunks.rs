@@ -26,6 +26,7 @@ fn register(registry: &mut Registry) -> Result<(), RegistryError> {
         .register::<ListTransaction>()?;
     registry.register::<Transfer>()?.register::<ReadCounters>()?;
     registry.register::<Increment>()?.register::<IncrementRead>()?;
+    registry.register::<SetCounters>()?;
     Ok(())
 }
 
@@ -217,6 +218,30 @@ impl Thunk for Increment {
     fn evaluate(&self, evaluation: &mut Evaluation<'_>) -> Result<Vec<Seen>, Abort> {
         let operand: Value = stored::encode_counter(self.amount);
         evaluation.merge(&stored::counter_key(self.key), Operator::Add, &operand)?;
+        Ok(Vec::new())
+    }
+}
+
+/// Writes counters, whatever they hold. It reads nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SetCounters {
+    /// Each with what it is to hold.
+    pub(super) counters: Vec<(u64, i64)>,
+}
+
+impl Thunk for SetCounters {
+    const NAME: &'static str = "workload.set-counters";
+    const VERSION: u32 = 1;
+    type Output = Vec<Seen>;
+
+    fn footprint(&self) -> Footprint {
+        Footprint::new().write_all(self.counters.iter().map(|(key, _)| stored::counter_key(*key)))
+    }
+
+    fn evaluate(&self, evaluation: &mut Evaluation<'_>) -> Result<Vec<Seen>, Abort> {
+        for (key, counter) in &self.counters {
+            evaluation.put(&stored::counter_key(*key), stored::encode_counter(*counter))?;
+        }
         Ok(Vec::new())
     }
 }

@@ -8,7 +8,7 @@ use plimsoll::time::{Hlc, Timestamp};
 use super::script::{Op, add, append, assert_anomalies, counter, history, ok};
 use crate::check::{
     Checks, EvaluatedTransaction, FinalCounters, FinalEntry, Observed, ReplicaTrace, Verdict, WatermarkSample,
-    Workload, counter_sums, monotone_watermarks, replica_agreement, transfer_total,
+    Workload, counter_sums, monotone_watermarks, one_ring, replica_agreement, transfer_total,
 };
 use crate::history::{History, Phase};
 
@@ -169,6 +169,32 @@ fn money_is_neither_made_nor_lost() {
     assert_anomalies(&judge(&made, &[]), &["total-changed"]);
     made[1].value = vec![counter(2, -1)];
     assert_anomalies(&judge(&made, &[]), &["negative-balance"]);
+}
+
+#[test]
+fn a_ring_that_falls_into_two_or_ends_blindly_is_seen_in_a_read_and_in_the_end() {
+    // Each place of four names the next one; what is stored is how far from that it names another.
+    let judge = |stored: [i64; 4]| {
+        let read = (0..4).zip(stored).map(|(key, value)| counter(key, value)).collect();
+        let in_a_read = one_ring(&history(&[ok(0, 1, read)]), 4, &[]);
+        let replica = FinalCounters {
+            node: NodeId::new(1),
+            values: (0..4).zip(stored).collect(),
+        };
+        assert_eq!(in_a_read.is_pass(), one_ring(&history(&[]), 4, &[replica]).is_pass());
+        in_a_read
+    };
+    // As it was at first, and the other way round.
+    assert_eq!(judge([0, 0, 0, 0]), Verdict::Pass);
+    assert_eq!(judge([2, 2, 2, 2]), Verdict::Pass);
+    // 0 and 1 name each other, as 2 and 3 do; and 2 is named by two.
+    assert_anomalies(&judge([0, -2, 0, -2]), &["broken-ring"]);
+    assert_anomalies(&judge([1, 0, 0, 0]), &["broken-ring"]);
+    // A read of some of them says nothing.
+    assert_eq!(
+        one_ring(&history(&[ok(0, 1, vec![counter(0, 1)])]), 4, &[]),
+        Verdict::Pass
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //!
 //! A [`Plimsoll`] is a handle on a database: [in this process](Plimsoll::builder), as [one node of a cluster](Plimsoll::node), or
 //! [elsewhere](Plimsoll::remote). Below it are the protocol core ([`protocol`]) without I/O, the executor behind it ([`executor`]), the transactions
-//! ([`thunk`]) and what lies on disk ([`store`]); the simulator, `plimsoll-sim`, drives the same. `docs/architecture.md` shows the house and
+//! ([`thunk`]), typed over raw keys by [tables](table), and what lies on disk ([`store`]); the simulator, `plimsoll-sim`, drives the same. `docs/architecture.md` shows the house and
 //! `docs/protocol.md` argues why it is safe.
 //!
 //! # A transaction from beginning to end
@@ -88,6 +88,7 @@ pub mod codec;
 pub mod lattice;
 pub mod quorum;
 // -- floor 2: transactions
+pub mod table;
 pub mod thunk;
 pub mod transaction;
 // -- floor 3: memory

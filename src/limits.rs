@@ -39,6 +39,9 @@ pub const RESERVATION_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a thunk's name. Beyond: registering it is refused.
 pub const THUNK_NAME_BYTES_MAX: usize = 64;
 
+/// Bytes of a table's name. Beyond: the table does not compile.
+pub const TABLE_NAME_BYTES_MAX: usize = 64;
+
 /// Bytes of records in one `Append`. What is left over travels in the next one.
 pub const APPEND_BYTES_MAX: usize = 2 << 20;
 
@@ -110,6 +113,10 @@ const _: () = {
     assert!(
         KEY_BYTES_MAX <= ABORT_TEXT_BYTES_MAX && THUNK_NAME_BYTES_MAX <= ABORT_TEXT_BYTES_MAX,
         "an abort names every admissible key and thunk in full"
+    );
+    assert!(
+        2 * TABLE_NAME_BYTES_MAX < KEY_BYTES_MAX,
+        "a table's name leaves room for the keys of its rows"
     );
     assert!(
         RECORD_BYTES_MAX <= APPEND_BYTES_MAX,

@@ -14,7 +14,7 @@ use paths::{Named, named_paths};
 const FLOORS: &[&[&str]] = &[
     &["id", "key", "time", "limits"],
     &["quorum", "lattice", "codec"],
-    &["transaction", "thunk"],
+    &["transaction", "thunk", "table"],
     &["store"],
     &["protocol", "executor"],
     &["client", "replica"],

@@ -9,8 +9,9 @@ use plimsoll::Plimsoll;
 use plimsoll::id::{ClusterId, NodeId};
 use plimsoll::key::{Key, KeyRange, Value};
 use plimsoll::net::{Address, Authority, Credentials};
-use plimsoll::protocol::Change;
+use plimsoll::protocol::{Change, ReadMode, Scan};
 use plimsoll::runtime::{OpenError, SubmitError};
+use plimsoll::table::Table;
 use plimsoll::thunk::{Evaluation, Put, Thunk};
 use plimsoll::transaction::{Abort, Footprint, ThunkId};
 use serde::{Deserialize, Serialize};
@@ -140,6 +141,30 @@ async fn three_nodes_serve_a_client_and_each_of_them_may_be_down() {
     }
     client.shutdown().await;
     for (_, node) in nodes {
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_elsewhere_writes_rows_of_a_table_and_scans_them_from_either_end() {
+    const SQUARES: Table<i32, u64> = Table::new("squares");
+    let cluster = Cluster::new("rows", 3);
+    let mut nodes = Vec::new();
+    for node in 1..=3 {
+        nodes.push(cluster.open(node).await);
+    }
+    let client = cluster.client(&[1, 2]).await;
+    let entries = (-5..=5_i32).map(|number| SQUARES.entry(number, &u64::from(number.unsigned_abs().pow(2))));
+    let entries = entries.collect::<Result<_, _>>().unwrap();
+    client.submit(&Put { entries }).await.unwrap();
+    assert_eq!(client.row(ReadMode::Strict, SQUARES, -4).await.unwrap(), Some(16));
+    let rows = |scan| client.rows(ReadMode::Strict, SQUARES, scan);
+    let last = rows(Scan::backward(SQUARES.range(..4), 2)).await.unwrap();
+    assert_eq!(last, [(3, 9), (2, 4)]);
+    let first = rows(Scan::forward(SQUARES.all(), 2)).await.unwrap();
+    assert_eq!(first, [(-5, 25), (-4, 16)]);
+    client.shutdown().await;
+    for node in nodes {
         node.shutdown().await;
     }
 }

@@ -8,6 +8,7 @@ use crate::executor::ReadError;
 use crate::id::TransactionId;
 use crate::key::Key;
 use crate::protocol::{Doubt, Refusal};
+use crate::table::RowError;
 use crate::time::Timestamp;
 use crate::transaction::Abort;
 
@@ -135,6 +136,9 @@ pub enum ReadFailed {
     /// No replica is there to be asked.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+    /// It was read, and is no row of the table. Reading it again gives the same: what is stored, or the table's type, is to be put right.
+    #[error(transparent)]
+    Row(#[from] RowError),
 }
 
 /// Why a transaction was not resolved. The doubt about it remains; trying again is safe.

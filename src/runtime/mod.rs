@@ -7,7 +7,7 @@
 //!
 //! A [`Plimsoll`] is a handle on a database, the same wherever its replicas are: all in this process, in memory or in a folder
 //! ([`Plimsoll::builder`]); one in this process and the others elsewhere ([`Plimsoll::node`]); or all elsewhere ([`Plimsoll::remote`]), where each is
-//! called over the network in the place of one that is here. Tests: `tests/embedded.rs`, `tests/nodes.rs`.
+//! called over the network in the place of one that is here. Tests: `tests/embedded.rs`, `tests/nodes.rs`, `tests/table/`.
 
 mod builder;
 mod connect;
@@ -21,6 +21,7 @@ mod remote;
 mod replica;
 mod staged;
 mod storage;
+mod tables;
 mod thunks;
 mod time;
 mod transport;

@@ -9,6 +9,7 @@
 
 mod mailbox;
 mod stage;
+mod tables;
 
 use std::sync::Arc;
 use std::time::Duration;

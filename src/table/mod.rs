@@ -290,3 +290,8 @@ impl<K, V> fmt::Debug for Table<K, V> {
         f.debug_tuple("Table").field(&self.name).finish()
     }
 }
+
+/// The examples of the guide are compiled and run with those of the code.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/tables.md")]
+struct Guide;

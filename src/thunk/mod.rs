@@ -10,6 +10,8 @@
 //! differently. Replicas compare digests of what they evaluated, and one that differs stops serving. [`Registry::evaluate_twice`] finds out before
 //! that, and so do embedded databases in debug builds.
 
+#[cfg(feature = "arrow")]
+pub mod arrow;
 mod builtin;
 mod evaluation;
 mod footprint;

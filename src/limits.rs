@@ -92,6 +92,31 @@ pub const ID_AHEAD_MAX: Duration = Duration::from_secs(60);
 /// Timestamp time for which old versions are kept at least. A read of an older snapshot is refused.
 pub const VERSION_RETENTION: Duration = Duration::from_secs(30);
 
+/// Changes in one answer to a watch. What is left over comes with the next one.
+pub const CHANGES_MAX: usize = 10_000;
+
+/// Bytes of the keys and values in one answer to a watch, if its first change alone has not more. What is left over comes with the next one.
+pub const CHANGES_BYTES_MAX: usize = 4 << 20;
+
+/// Changes that a replica has at hand while it is watched, and those that one walk over its versions keeps. Beyond: the versions are walked for
+/// those that are asked for.
+pub const CHANGES_RECENT_MAX: usize = 32_768;
+
+/// Bytes of the keys and values of as many.
+pub const CHANGES_RECENT_BYTES_MAX: usize = 8 << 20;
+
+/// Versions that a walk for changes passes before something else has its turn.
+pub const CHANGES_WALK_VERSIONS: usize = 4_096;
+
+/// Walks for changes that a replica goes on with at a time. Beyond: who asks is told of nothing new, and asks again.
+pub const CHANGES_WALKS_MAX: usize = 4;
+
+/// Walks of which a replica keeps what they found beyond their answer. Beyond: the oldest is forgotten, and made again.
+pub const CHANGES_BACKLOGS_MAX: usize = 4;
+
+/// Watches that wait at a replica for changes. Beyond: one is told at once that there is nothing new, and asks again.
+pub const WATCHES_WAITING_MAX: usize = 1_024;
+
 /// Timestamp time between two digests of a replica's state. Boundaries are its multiples.
 pub const DIGEST_INTERVAL: Duration = Duration::from_millis(1_024);
 
@@ -145,6 +170,18 @@ const _: () = {
     assert!(
         SNAPSHOT_CHUNK_BYTES_MAX + 1024 <= FRAME_BYTES_MAX && SNAPSHOT_CURSOR_BYTES_MAX < APPEND_BYTES_MAX,
         "a piece of a snapshot fits into a frame of its own, and a request for one beside an Append"
+    );
+    assert!(
+        KEY_BYTES_MAX + VALUE_BYTES_MAX <= CHANGES_BYTES_MAX,
+        "every change fits into one answer"
+    );
+    assert!(
+        CHANGES_BYTES_MAX + 64 * CHANGES_MAX + KEY_BYTES_MAX + 64 <= FRAME_BYTES_MAX,
+        "an answer to a watch fits into a frame, with what stands around each change"
+    );
+    assert!(
+        CHANGES_MAX <= CHANGES_RECENT_MAX && CHANGES_BYTES_MAX <= CHANGES_RECENT_BYTES_MAX,
+        "one walk finds at least one answer"
     );
 };
 

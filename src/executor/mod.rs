@@ -4,16 +4,19 @@
 //! in timestamp order, each over all that came before.
 
 mod assembly;
+mod changes;
 mod checkpoint;
 mod chunk;
 mod digest;
 mod durable;
 mod exchange;
 mod outcomes;
+mod recent;
 mod resolve;
 mod serial;
 
 pub use assembly::{Assembly, ChunkError, Progress};
+pub use changes::{Changes, ChangesQuery, KeyChange, Place, Search, Sought};
 pub use checkpoint::{Checkpoint, Heading};
 pub use chunk::{Chunk, ChunkCursor};
 pub use exchange::{SnapshotIntake, SnapshotSource};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::checkpoint::Checkpoint;
 use super::digest::DigestFold;
 use super::outcomes::{Ledger, Outcomes};
+use super::recent::Recent;
 use super::resolve::Status;
 use crate::id::TransactionId;
 use crate::key::{Key, KeyRange, Value};
@@ -28,6 +29,8 @@ pub struct SerialExecutor<V> {
     pub(super) digest: DigestFold,
     /// The last record evaluated: a batch that is handed out again after a stop begins above it.
     pub(super) last: Timestamp,
+    /// What was written last, if somebody watches.
+    pub(super) recent: Recent,
 }
 
 /// What a read found.
@@ -40,7 +43,7 @@ pub struct Answer {
 }
 
 /// What a transaction would do at a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct DryRun {
     /// Its outcome.
     pub outcome: Outcome,
@@ -97,6 +100,7 @@ impl<V: Versions> SerialExecutor<V> {
             outcomes,
             digest,
             last,
+            recent: Recent::default(),
         }
     }
 
@@ -201,7 +205,7 @@ impl<V: Versions> SerialExecutor<V> {
         self.unless_failed(effects.map(|Effects { outcome, writes, .. }| DryRun { outcome, writes }))
     }
 
-    fn unless_failed<T>(&self, found: T) -> Result<T, ReadError> {
+    pub(super) fn unless_failed<T>(&self, found: T) -> Result<T, ReadError> {
         match self.versions.failure() {
             None => Ok(found),
             Some(_) => Err(ReadError::Failed),
@@ -265,6 +269,7 @@ impl<V: Versions> SerialExecutor<V> {
         };
         self.digest.fold(&settlement, &writes);
         for (key, value) in writes {
+            self.recent.note(at, &key, value.as_ref());
             self.versions.put(key, at, value);
         }
         Ok(settlement)

@@ -1,5 +1,6 @@
 //! Nodes over QUIC on loopback, each with its folder and certificate, and a client elsewhere.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +11,10 @@ use plimsoll::id::{ClusterId, NodeId};
 use plimsoll::key::{Key, KeyRange, Value};
 use plimsoll::net::{Address, Authority, Credentials};
 use plimsoll::protocol::{Change, ReadMode, Scan};
-use plimsoll::runtime::{OpenError, SubmitError};
+use plimsoll::runtime::{OpenError, SubmitError, WatchError};
 use plimsoll::table::Table;
 use plimsoll::thunk::{Evaluation, Put, Thunk};
+use plimsoll::time::{Hlc, Timestamp};
 use plimsoll::transaction::{Abort, Footprint, ThunkId};
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
@@ -220,6 +222,77 @@ async fn a_node_that_has_moved_is_found_again() {
     assert_eq!(count(&client).await, 10);
     for node in nodes {
         node.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_from_elsewhere_goes_on_at_another_node_when_the_one_that_served_it_dies() {
+    let cluster = Cluster::new("watch", 3);
+    let mut nodes = BTreeMap::new();
+    for node in 1..=3 {
+        nodes.insert(node, cluster.open(node).await);
+    }
+    let client = cluster.client(&[1, 2, 3]).await;
+    let range = KeyRange::from(Key::from("key "));
+    let mut watch = client.watch(range.clone()).limit(3);
+    watch.begin().await.unwrap();
+    let writer = cluster.client(&[3]).await;
+    let mut seen: Vec<Key> = Vec::new();
+    // Which one comes back in front of each round, and which one dies.
+    for (round, (up, down)) in [(None, None), (None, Some(1)), (Some(1), Some(2))]
+        .into_iter()
+        .enumerate()
+    {
+        if let Some(up) = up {
+            nodes.insert(up, cluster.open(up).await);
+        }
+        if let Some(down) = down {
+            let stopped: Plimsoll = nodes.remove(&down).unwrap();
+            // As a crash would.
+            stopped.stop_replica(down).await.unwrap();
+            stopped.shutdown().await;
+        }
+        let first = round as u32 * 20;
+        let writing = put_all(&writer, first..first + 20);
+        let watching = async {
+            while seen.len() < (first + 20) as usize {
+                let batch = timeout(PATIENCE, watch.next())
+                    .await
+                    .expect("changes come soon")
+                    .unwrap();
+                assert!(batch.changes.is_sorted_by_key(|change| change.timestamp));
+                seen.extend(batch.changes.into_iter().map(|change| change.key));
+            }
+        };
+        tokio::join!(writing, watching);
+    }
+    assert_eq!(seen, (0..60).map(key).collect::<Vec<_>>());
+
+    // One of a node itself asks that node alone, and sees the same from the same place.
+    let resume = watch.resume().unwrap();
+    put_all(&writer, 60..70).await;
+    for watching in [&nodes[&1], &nodes[&3], &client] {
+        let mut watch = watching.watch(range.clone()).after(resume);
+        let mut seen = Vec::new();
+        while seen.len() < 10 {
+            let batch = timeout(PATIENCE, watch.next())
+                .await
+                .expect("changes come soon")
+                .unwrap();
+            seen.extend(batch.changes.into_iter().map(|change| change.key));
+        }
+        assert_eq!(seen, (60..70).map(key).collect::<Vec<_>>());
+    }
+    let error = client.watch(range).after(Timestamp::last_at(Hlc::ZERO)).next().await;
+    assert!(matches!(error, Err(WatchError::Collected { .. })), "{error:?}");
+
+    let run = client.dry_run(&put(100)).await.unwrap();
+    assert_eq!((run.outcome, run.writes.len()), (Ok(()), 1));
+    assert_eq!(client.get(key(100)).await.unwrap(), None, "nothing happened");
+    let run = client.dry_run_at(ReadMode::Snapshot, &put(100)).await.unwrap();
+    assert_eq!(run.writes[&key(100)], Some(Value::from("100")));
+    for handle in nodes.into_values().chain([client, writer]) {
+        handle.shutdown().await;
     }
 }
 

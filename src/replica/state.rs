@@ -6,16 +6,19 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use crate::executor::{Answer, ReadError, SerialExecutor, SnapshotIntake, SnapshotSource, Status};
+use crate::executor::{
+    Answer, DryRun, ReadError, Search, SerialExecutor, SnapshotIntake, SnapshotSource, Sought, Status,
+};
 use crate::id::TransactionId;
 use crate::limits::SNAPSHOT_CHUNK_BYTES_MAX;
 use crate::protocol::message::SnapshotRequest;
 use crate::protocol::{Batch, ChunkTaken, Evaluated, Query};
 use crate::store::disk::Disk;
 use crate::store::versions::{DiskVersions, Flush, FlushReport, Flushed, FlushedVersions};
-use crate::store::{MemoryVersions, StoreError, Versions};
-use crate::thunk::Registry;
+use crate::store::{History, MemoryVersions, StoreError, Versions};
+use crate::thunk::{Registry, UnknownThunk};
 use crate::time::Hlc;
+use crate::transaction::Transaction;
 
 /// What a replica has evaluated, and the snapshots that it sends and takes in.
 ///
@@ -26,6 +29,15 @@ pub trait ReplicaState: Send {
 
     /// Reads the snapshot at `at`, see [`SerialExecutor::read`].
     fn read(&self, at: Hlc, query: &Query) -> Result<Answer, ReadError>;
+
+    /// What a transaction would do at the snapshot at `at`, see [`SerialExecutor::dry_run`].
+    fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Result<Result<DryRun, UnknownThunk>, ReadError>;
+
+    /// Everything at or below is evaluated.
+    fn evaluated(&self) -> Hlc;
+
+    /// Takes a search for changes one step further, see [`SerialExecutor::seek`].
+    fn seek(&mut self, search: Search) -> Result<Sought, ReadError>;
 
     /// What is known of a transaction.
     fn status(&self, id: TransactionId) -> Result<Status, StoreError>;
@@ -75,6 +87,18 @@ impl ReplicaState for MemoryState {
 
     fn read(&self, at: Hlc, query: &Query) -> Result<Answer, ReadError> {
         self.executor.read(at, query)
+    }
+
+    fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Result<Result<DryRun, UnknownThunk>, ReadError> {
+        self.executor.dry_run(transaction, at)
+    }
+
+    fn evaluated(&self) -> Hlc {
+        self.executor.versions().evaluated()
+    }
+
+    fn seek(&mut self, search: Search) -> Result<Sought, ReadError> {
+        self.executor.seek(search)
     }
 
     fn status(&self, id: TransactionId) -> Result<Status, StoreError> {
@@ -272,6 +296,18 @@ impl ReplicaState for DiskState {
 
     fn read(&self, at: Hlc, query: &Query) -> Result<Answer, ReadError> {
         self.executor.read(at, query)
+    }
+
+    fn dry_run(&self, transaction: &Transaction, at: Hlc) -> Result<Result<DryRun, UnknownThunk>, ReadError> {
+        self.executor.dry_run(transaction, at)
+    }
+
+    fn evaluated(&self) -> Hlc {
+        self.executor.versions().evaluated()
+    }
+
+    fn seek(&mut self, search: Search) -> Result<Sought, ReadError> {
+        self.executor.seek(search)
     }
 
     fn status(&self, id: TransactionId) -> Result<Status, StoreError> {

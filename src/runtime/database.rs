@@ -30,7 +30,7 @@ use crate::time::{Hlc, Timestamp};
 use crate::transaction::{Outcome, Settlement, ThunkId, Transaction};
 
 /// How long to wait before the replicas are asked again when none of them takes a call just now.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
 
 /// How long a shutdown waits for the replicas to take back their holds.
 const RESIGN_PATIENCE: Duration = Duration::from_secs(5);
@@ -146,12 +146,21 @@ impl Shared {
     /// The replicas, in the order in which to ask them: of those in this process another one first each time, of those elsewhere the one that
     /// has answered.
     fn by_turns(&self) -> Vec<ReplicaHandle> {
-        let replicas = self.replicas();
-        let next = match self.reach {
+        self.beginning_at(self.turn())
+    }
+
+    /// Which replica is the first to be asked next.
+    pub(super) fn turn(&self) -> usize {
+        match self.reach {
             Reach::Within => self.next.fetch_add(1, Ordering::Relaxed),
             Reach::Node(_) | Reach::Remote(_) => self.next.load(Ordering::Relaxed),
-        };
-        let (before, from) = replicas.split_at(next % replicas.len());
+        }
+    }
+
+    /// The replicas, this one first.
+    pub(super) fn beginning_at(&self, turn: usize) -> Vec<ReplicaHandle> {
+        let replicas = self.replicas();
+        let (before, from) = replicas.split_at(turn % replicas.len());
         from.iter().chain(before).cloned().collect()
     }
 
@@ -175,7 +184,7 @@ impl Shared {
         }
     }
 
-    fn have_all_stopped(&self) -> bool {
+    pub(super) fn have_all_stopped(&self) -> bool {
         self.replicas().iter().all(|replica| replica.inbox.is_closed())
     }
 }
@@ -246,6 +255,10 @@ impl Plimsoll {
         ten[0] = random[0];
         ten[2] = random[1];
         TransactionId::from_parts(wall().unix_millis(), ten)
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Submits a transaction and waits for its outcome, under a new id.
@@ -344,8 +357,22 @@ impl Plimsoll {
     ///
     /// *Errors*: nothing was read; trying again is safe.
     pub async fn read(&self, mode: ReadMode, query: Query) -> Result<Rows, ReadFailed> {
+        let call = |reply| Call::Read {
+            mode,
+            query: query.clone(),
+            reply,
+        };
+        let (at, answer) = self.read_anywhere(call).await?;
+        Ok(Rows { at, answer })
+    }
+
+    /// What the first replica reads that can.
+    pub(super) async fn read_anywhere<A>(
+        &self,
+        call: impl Fn(oneshot::Sender<ReadReply<A>>) -> Call,
+    ) -> Result<(Hlc, A), ReadFailed> {
         let mut refusal = None;
-        let reading = self.read_somewhere(mode, query, &mut refusal);
+        let reading = self.read_by_turns(call, &mut refusal);
         match (timeout(self.shared.deadline, reading).await, refusal) {
             (Ok(result), _) => result,
             (Err(_), Some(refusal)) => Err(ReadFailed::Refused(refusal)),
@@ -380,25 +407,22 @@ impl Plimsoll {
     }
 
     /// *Gives* beside its result why the last one refused when all were asked and none could answer.
-    async fn read_somewhere(
+    async fn read_by_turns<A>(
         &self,
-        mode: ReadMode,
-        query: Query,
+        call: impl Fn(oneshot::Sender<ReadReply<A>>) -> Call,
         why_none: &mut Option<Refusal>,
-    ) -> Result<Rows, ReadFailed> {
+    ) -> Result<(Hlc, A), ReadFailed> {
         loop {
             let mut last = None;
             for replica in self.shared.by_turns() {
                 let (reply, answer) = oneshot::channel();
-                let query = query.clone();
-                match send(&replica, Call::Read { mode, query, reply }) {
+                match send(&replica, call(reply)) {
                     Err(Some(refusal)) => last = Some(refusal),
                     Err(None) => continue,
                     Ok(()) => match answer.await {
                         Ok(ReadReply::Reading(reading)) => {
                             if let Ok(result) = reading.await {
-                                let (at, answer) = result?;
-                                return Ok(Rows { at, answer });
+                                return Ok(result?);
                             }
                         }
                         Ok(ReadReply::Reply(Reply::Refused(refusal))) => {
@@ -578,7 +602,7 @@ impl Plimsoll {
 }
 
 /// Hands a call to a replica. *Errors* with a refusal if too many wait there, with none if it has stopped.
-fn send(replica: &ReplicaHandle, call: Call) -> Result<(), Option<Refusal>> {
+pub(super) fn send(replica: &ReplicaHandle, call: Call) -> Result<(), Option<Refusal>> {
     replica.calls.try_send(call).map_err(|error| match error {
         TrySendError::Full(_) => Some(overloaded()),
         TrySendError::Closed(_) => None,
@@ -601,7 +625,7 @@ async fn asked(sent: Result<(), Option<Refusal>>, answer: oneshot::Receiver<Repl
 }
 
 /// Whether a refusal passes by itself, in an instant: an epoch ends, a ceiling becomes durable.
-fn is_passing(refusal: &Refusal) -> bool {
+pub(super) fn is_passing(refusal: &Refusal) -> bool {
     matches!(
         refusal,
         Refusal::ClockExhausted

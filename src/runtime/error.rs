@@ -9,8 +9,8 @@ use crate::id::TransactionId;
 use crate::key::Key;
 use crate::protocol::{Doubt, Refusal};
 use crate::table::RowError;
-use crate::time::Timestamp;
-use crate::transaction::Abort;
+use crate::time::{Hlc, Timestamp};
+use crate::transaction::{Abort, ThunkId};
 
 /// No replica can be asked: all have stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -139,6 +139,55 @@ pub enum ReadFailed {
     /// It was read, and is no row of the table. Reading it again gives the same: what is stored, or the table's type, is to be put right.
     #[error(transparent)]
     Row(#[from] RowError),
+}
+
+/// Why it is not known what a transaction would do. Nothing happened either way.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DryRunFailed {
+    /// It can never be submitted like this.
+    #[error(transparent)]
+    Invalid(#[from] NotSubmitted),
+    /// The arguments have no encoding.
+    #[error("the arguments of the thunk have no encoding: {0}")]
+    Arguments(#[from] EncodeError),
+    /// The replica that was asked evaluates with other thunks than this handle has: register it there.
+    #[error("the replica that was asked does not know thunk {0}: register it there")]
+    NotRegistered(ThunkId),
+    /// No snapshot was read. Trying again is safe.
+    #[error(transparent)]
+    NotRun(#[from] ReadFailed),
+    /// What the thunk gave there is not of its type here: its versions differ.
+    #[error("the output is none of this thunk: {0}; is another program registered under its name and version?")]
+    Output(#[from] DecodeError),
+}
+
+/// Why a watch cannot tell of changes. It stays where it is: unless they are no longer kept, asking again goes on from there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WatchError {
+    /// Some of the changes behind its place may be gone. Scan the range, and watch after the snapshot that was read.
+    #[error(
+        "the changes after {after} are no longer all kept, only those after {oldest}: scan the range, and watch after the snapshot of that scan"
+    )]
+    Collected {
+        /// How far the watch has come.
+        after: Timestamp,
+        /// Of the replicas that were asked, the bound of the one that keeps the most: it has all changes above.
+        oldest: Hlc,
+    },
+    /// It was to begin now, and when that is could not be read.
+    #[error("the watch could not begin: {0}")]
+    NotBegun(ReadFailed),
+    /// Every replica refuses for now.
+    #[error("there are no changes to be had: {0}")]
+    Refused(Refusal),
+    /// No replica has answered for so long.
+    #[error("no replica has answered within {0:?}")]
+    Deadline(Duration),
+    /// No replica is there to be asked.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
 }
 
 /// Why a transaction was not resolved. The doubt about it remains; trying again is safe.

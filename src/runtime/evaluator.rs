@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::replica::Done;
-use crate::executor::{Answer, ReadError, Status};
+use super::changes::{ChangesReply, Watches};
+use super::replica::{Done, Tried};
+use crate::executor::{Answer, ReadError, Search, Status};
 use crate::id::{Epoch, NodeId, TransactionId};
 use crate::protocol::message::{Message, SnapshotChunk, SnapshotRequest};
 use crate::protocol::{Batch, Query, SyncMark};
@@ -20,6 +21,7 @@ use crate::replica::ReplicaState;
 use crate::store::StoreError;
 use crate::store::versions::Flushed;
 use crate::time::Hlc;
+use crate::transaction::Transaction;
 
 /// So many bytes are worth a flush: the more there are, the more of them go to one page.
 const FLUSH_BYTES: u64 = 64 << 20;
@@ -38,6 +40,16 @@ pub(crate) enum Work {
         at: Hlc,
         query: Query,
         reply: oneshot::Sender<Result<(Hlc, Answer), ReadError>>,
+    },
+    DryRun {
+        at: Hlc,
+        transaction: Transaction,
+        reply: oneshot::Sender<Result<(Hlc, Tried), ReadError>>,
+    },
+    /// A search for changes is to be taken one step further.
+    Changes {
+        search: Search,
+        reply: oneshot::Sender<ChangesReply>,
     },
     Status {
         id: TransactionId,
@@ -60,6 +72,7 @@ pub(crate) enum Work {
 /// What a replica has evaluated, and what its thread needs to have it flushed.
 pub(crate) struct Evaluator<S> {
     state: S,
+    watches: Watches,
     node: NodeId,
     /// The last mark whose entries are durable.
     logged: Arc<AtomicU64>,
@@ -81,6 +94,7 @@ impl<S: ReplicaState> Evaluator<S> {
     ) -> Self {
         Self {
             state,
+            watches: Watches::default(),
             node,
             logged,
             work,
@@ -118,10 +132,19 @@ impl<S: ReplicaState> Evaluator<S> {
                 let upto = evaluated.upto;
                 self.tell(Done::Evaluated(evaluated));
                 self.flush_if_due(upto, mark);
+                self.tell_watches();
             }
             Work::Read { at, query, reply } => {
                 // Who does not wait any more needs no answer.
                 let _ = reply.send(self.state.read(at, &query).map(|answer| (at, answer)));
+            }
+            Work::DryRun { at, transaction, reply } => {
+                let tried = self.state.dry_run(&transaction, at);
+                let _ = reply.send(tried.map(|tried| (at, tried.ok())));
+            }
+            Work::Changes { search, reply } => {
+                let later = self.watches.seek(&mut self.state, search, reply);
+                self.do_later(later);
             }
             Work::Status { id, reply } => {
                 let _ = reply.send(self.state.status(id)?);
@@ -139,6 +162,7 @@ impl<S: ReplicaState> Evaluator<S> {
             Work::Restore(bound) => {
                 self.state.restore(bound)?;
                 self.tell(Done::Restored(bound));
+                self.tell_watches();
             }
             Work::DiscardChunks => self.state.discard(),
             Work::Stop => {}
@@ -151,6 +175,20 @@ impl<S: ReplicaState> Evaluator<S> {
             },
         }
         Ok(())
+    }
+
+    /// Tells those who wait for changes of what there is now.
+    fn tell_watches(&mut self) {
+        let later = self.watches.on_evaluated(&mut self.state);
+        self.do_later(later);
+    }
+
+    /// Does it behind what waits already.
+    fn do_later(&self, work: impl IntoIterator<Item = Work>) {
+        for work in work {
+            // The other end is this evaluator's own.
+            let _ = self.work.send(work);
+        }
     }
 
     fn tell(&self, done: Done) {

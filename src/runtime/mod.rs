@@ -10,9 +10,11 @@
 //! called over the network in the place of one that is here. Tests: `tests/embedded.rs`, `tests/nodes.rs`, `tests/table/`.
 
 mod builder;
+mod changes;
 mod connect;
 mod database;
 mod directory;
+mod dry_run;
 mod error;
 mod evaluator;
 mod log;
@@ -25,12 +27,17 @@ mod tables;
 mod thunks;
 mod time;
 mod transport;
+mod watch;
 mod wire;
 
 pub use builder::{Builder, OpenError};
 pub use connect::RemoteBuilder;
 pub use database::{Committed, Members, Plimsoll, Rows};
-pub use error::{ChangeFailed, ReadFailed, ResolveFailed, StagedError, SubmitError, Unavailable, Uncertain};
+pub use dry_run::DryRun;
+pub use error::{
+    ChangeFailed, DryRunFailed, ReadFailed, ResolveFailed, StagedError, SubmitError, Unavailable, Uncertain, WatchError,
+};
 pub use node::NodeBuilder;
 pub use replica::ReplicaStatus;
 pub use staged::StagedCommitted;
+pub use watch::{Batch, Watch};

@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::builder::{DEADLINE, OpenError};
+use super::changes::nothing_new;
 use super::database::{Plimsoll, Reach, Shared};
 use super::directory::Directory;
 use super::remote::Remote;
@@ -21,15 +22,20 @@ use super::storage;
 use super::thunks::Thunks;
 use super::time::{Clocks, wall};
 use super::wire::{Request, Response, admit, decode, encode};
+use crate::executor::ReadError;
 use crate::id::{Epoch, NodeId};
 use crate::net::{Address, Bounds, Caller, Credentials, Endpoint, Peers, Service};
 use crate::protocol::config::{Membership, NodeConfig, Profile};
 use crate::protocol::node::Node;
 use crate::protocol::{Refusal, Reply};
 use crate::thunk::{Registry, Thunk};
+use crate::time::Hlc;
 
 /// How often a node tells each of the others where it is, and asks where others are.
 const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// How long a watch from elsewhere waits here for changes before it is told that there are none. It gives up on a node only later.
+const CHANGES_PATIENCE: Duration = Duration::from_secs(4);
 
 /// What a node of a cluster is opened with, see [`Plimsoll::node`].
 #[must_use = "nothing is opened before `open`"]
@@ -328,24 +334,37 @@ async fn answer(
     match request {
         Request::Submit { id, thunk, arguments } => match admit(registry, id, thunk, arguments) {
             Ok(transaction) => call(calls, |reply| Call::Submit { transaction, reply }, Response::Reply).await,
-            Err(reason) => {
-                let node = places.own;
-                Response::Reply(Reply::Refused(Refusal::NotAdmitted { node, reason }))
-            }
+            Err(reason) => not_admitted(places.own, reason),
         },
         Request::Change(change) => call(calls, |reply| Call::Change { change, reply }, Response::Reply).await,
         Request::Status(id) => call(calls, |reply| Call::Status { id, reply }, Response::Status).await,
         Request::Inspect => call(calls, |reply| Call::Inspect { reply }, Response::Inspected).await,
         Request::Read { mode, query } => {
-            let (reply, answer) = oneshot::channel();
-            match hand_over(calls, Call::Read { mode, query, reply }) {
-                Some(response) => response,
-                None => match answer.await {
-                    Ok(ReadReply::Reply(reply)) => Response::Reply(reply),
-                    Ok(ReadReply::Reading(reading)) => reading.await.map_or(Response::Lost, Response::Rows),
-                    Err(_) => Response::Lost,
-                },
+            let call = |reply| Call::Read { mode, query, reply };
+            read(calls, call, Response::Rows).await
+        }
+        Request::DryRun {
+            mode,
+            id,
+            thunk,
+            arguments,
+        } => match admit(registry, id, thunk, arguments) {
+            Ok(transaction) => {
+                let call = |reply| Call::DryRun {
+                    mode,
+                    transaction,
+                    reply,
+                };
+                read(calls, call, Response::Tried).await
             }
+            Err(reason) => not_admitted(places.own, reason),
+        },
+        Request::Changes(query) => {
+            // Whoever asks may be gone, and what it asks for may never come: nobody is kept for ever.
+            let upto = query.after.clone();
+            let asked = call(calls, |reply| Call::Changes { query, reply }, Response::Changes);
+            let answered = timeout(CHANGES_PATIENCE, asked).await;
+            answered.unwrap_or_else(|_| Response::Changes(Ok(nothing_new(upto))))
         }
         Request::Directory(theirs) => {
             // Clients are told, and not believed.
@@ -354,6 +373,27 @@ async fn answer(
             }
             Response::Directory(places.directory().clone())
         }
+    }
+}
+
+fn not_admitted(node: NodeId, reason: String) -> Response {
+    Response::Reply(Reply::Refused(Refusal::NotAdmitted { node, reason }))
+}
+
+/// Has the replica read, and waits.
+async fn read<A>(
+    calls: &Sender<Call>,
+    make: impl FnOnce(oneshot::Sender<ReadReply<A>>) -> Call,
+    response: impl FnOnce(Result<(Hlc, A), ReadError>) -> Response,
+) -> Response {
+    let (reply, answer) = oneshot::channel();
+    match hand_over(calls, make(reply)) {
+        Some(response) => response,
+        None => match answer.await {
+            Ok(ReadReply::Reply(reply)) => Response::Reply(reply),
+            Ok(ReadReply::Reading(reading)) => reading.await.map_or(Response::Lost, response),
+            Err(_) => Response::Lost,
+        },
     }
 }
 

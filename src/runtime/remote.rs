@@ -8,12 +8,15 @@ use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
+use super::changes::NotTold;
 use super::directory::Directory;
 use super::replica::{Call, Inbox, ReadReply};
 use super::wire::{Request, Response, decode, encode};
+use crate::executor::ReadError;
 use crate::id::NodeId;
 use crate::net::{Address, ClientConnection, Endpoint, RequestError};
 use crate::protocol::{Refusal, Reply};
+use crate::time::Hlc;
 
 /// How long an attempt to connect may take before another node is asked.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
@@ -74,7 +77,7 @@ impl Remote {
                 limit,
             })),
             // A read changes nothing, and every other node would say the same.
-            Err(error @ RequestError::AnswerTooLarge { .. }) if matches!(request, Request::Read { .. }) => {
+            Err(error @ RequestError::AnswerTooLarge { .. }) if request.is_read() => {
                 let reason = error.to_string();
                 Err(Some(Refusal::NotAdmitted { node, reason }))
             }
@@ -142,19 +145,41 @@ impl Remote {
                 self.reply(request, reply).await;
             }
             Call::Change { change, reply } => self.reply(Request::Change(change), reply).await,
-            Call::Read { mode, query, reply } => match self.request(&Request::Read { mode, query }).await {
-                Ok(Response::Rows(rows)) => {
-                    let (read, reading) = oneshot::channel();
-                    let _ = read.send(rows);
-                    let _ = reply.send(ReadReply::Reading(reading));
-                }
-                Ok(Response::Reply(refused)) => drop(reply.send(ReadReply::Reply(refused))),
-                Ok(_) => drop(reply.send(ReadReply::Reply(Reply::Refused(self.stopped())))),
-                Err(refusal) => {
-                    let refusal = refusal.unwrap_or_else(|| self.stopped());
-                    let _ = reply.send(ReadReply::Reply(Reply::Refused(refusal)));
-                }
-            },
+            Call::Read { mode, query, reply } => {
+                let rows = |response| match response {
+                    Response::Rows(rows) => Some(rows),
+                    _ => None,
+                };
+                self.read(Request::Read { mode, query }, rows, reply).await;
+            }
+            Call::DryRun {
+                mode,
+                transaction,
+                reply,
+            } => {
+                let request = Request::DryRun {
+                    mode,
+                    id: transaction.id,
+                    thunk: transaction.thunk,
+                    arguments: transaction.arguments,
+                };
+                let tried = |response| match response {
+                    Response::Tried(tried) => Some(tried),
+                    _ => None,
+                };
+                self.read(request, tried, reply).await;
+            }
+            Call::Changes { query, reply } => {
+                let answer = match self.request(&Request::Changes(query)).await {
+                    Ok(Response::Changes(changes)) => changes,
+                    Ok(Response::Reply(Reply::Refused(refusal))) => Err(NotTold::Refused(refusal)),
+                    Ok(Response::Stopped) => Err(NotTold::Refused(self.stopped())),
+                    Ok(Response::Malformed(reason)) => Err(NotTold::Refused(self.takes_none(reason))),
+                    Err(Some(refusal)) => Err(NotTold::Refused(refusal)),
+                    Ok(_) | Err(None) => return,
+                };
+                let _ = reply.send(answer);
+            }
             Call::Status { id, reply } => {
                 if let Ok(Response::Status(status)) = self.request(&Request::Status(id)).await {
                     let _ = reply.send(status);
@@ -175,6 +200,35 @@ impl Remote {
             Err(Some(refusal)) => drop(reply.send(Reply::Refused(refusal))),
             Ok(_) | Err(None) => {}
         }
+    }
+
+    /// Passes on what is read at a snapshot. *Given* how to take it out of the response.
+    async fn read<A>(
+        &self,
+        request: Request,
+        take: impl FnOnce(Response) -> Option<Result<(Hlc, A), ReadError>>,
+        reply: oneshot::Sender<ReadReply<A>>,
+    ) {
+        let refused = match self.request(&request).await {
+            Ok(Response::Reply(refused)) => refused,
+            Ok(Response::Malformed(reason)) => Reply::Refused(self.takes_none(reason)),
+            Ok(response) => match take(response) {
+                Some(found) => {
+                    let (read, reading) = oneshot::channel();
+                    let _ = read.send(found);
+                    return drop(reply.send(ReadReply::Reading(reading)));
+                }
+                None => Reply::Refused(self.stopped()),
+            },
+            Err(refusal) => Reply::Refused(refusal.unwrap_or_else(|| self.stopped())),
+        };
+        let _ = reply.send(ReadReply::Reply(refused));
+    }
+
+    /// The node does not know such a request.
+    fn takes_none(&self, reason: String) -> Refusal {
+        let node = self.node;
+        Refusal::NotAdmitted { node, reason }
     }
 
     fn stopped(&self) -> Refusal {

@@ -15,11 +15,12 @@ use std::thread;
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::sync::oneshot;
 
+use super::changes::{ChangesReply, NotTold};
 use super::evaluator::{Evaluator, Work};
 use super::log::{self, LogView, MayBeFull, Write};
 use super::time::{Clocks, Waiter};
 use super::transport::Transport;
-use crate::executor::{Answer, ReadError, Status};
+use crate::executor::{Answer, ChangesQuery, DryRun, ReadError, Search, Status};
 use crate::id::{Epoch, NodeId, RequestId, TransactionId};
 use crate::protocol::message::Message;
 use crate::protocol::node::{Counters, Node};
@@ -59,7 +60,16 @@ pub(crate) enum Call {
     Read {
         mode: ReadMode,
         query: Query,
-        reply: oneshot::Sender<ReadReply>,
+        reply: oneshot::Sender<ReadReply<Answer>>,
+    },
+    DryRun {
+        mode: ReadMode,
+        transaction: Transaction,
+        reply: oneshot::Sender<ReadReply<Tried>>,
+    },
+    Changes {
+        query: ChangesQuery,
+        reply: oneshot::Sender<ChangesReply>,
     },
     Change {
         change: Change,
@@ -74,12 +84,15 @@ pub(crate) enum Call {
     },
 }
 
-/// What a read comes to.
-pub(crate) enum ReadReply {
+/// What a transaction would do; none, if its thunk is not registered.
+pub(crate) type Tried = Option<DryRun>;
+
+/// What a read comes to, or a dry run.
+pub(crate) enum ReadReply<A> {
     /// It was refused, or nobody knows.
     Reply(Reply),
     /// The executor reads it.
-    Reading(oneshot::Receiver<Result<(Hlc, Answer), ReadError>>),
+    Reading(oneshot::Receiver<Result<(Hlc, A), ReadError>>),
 }
 
 /// What the replica's own threads have done.
@@ -224,7 +237,8 @@ fn loud(done: &UnboundedSender<Done>, what: &str, part: impl FnOnce()) {
 
 enum Waiting {
     Reply(oneshot::Sender<Reply>),
-    Read(oneshot::Sender<ReadReply>),
+    Read(oneshot::Sender<ReadReply<Answer>>),
+    DryRun(Transaction, oneshot::Sender<ReadReply<Tried>>),
 }
 
 struct Replica<T> {
@@ -364,6 +378,17 @@ impl<T: Transport> Replica<T> {
             Call::Submit { transaction, reply } => (Waiting::Reply(reply), Input::Submit { request, transaction }),
             Call::Change { change, reply } => (Waiting::Reply(reply), Input::Change { request, change }),
             Call::Read { mode, query, reply } => (Waiting::Read(reply), Input::Read { request, mode, query }),
+            Call::DryRun {
+                mode,
+                transaction,
+                reply,
+            } => {
+                // For the node it is a read, of nothing: it decides on the snapshot.
+                let query = Query::default();
+                let waiting = Waiting::DryRun(transaction, reply);
+                (waiting, Input::Read { request, mode, query })
+            }
+            Call::Changes { query, reply } => return self.on_watch(query, reply),
             Call::Status { id, reply } => return self.hand_out(Work::Status { id, reply }),
             Call::Inspect { reply } => {
                 let _ = reply.send(self.status());
@@ -373,6 +398,18 @@ impl<T: Transport> Replica<T> {
         self.requests += 1;
         self.calls.insert(request, waiting);
         self.step(input);
+    }
+
+    /// What was evaluated is told without the node, if it serves at all.
+    fn on_watch(&self, query: ChangesQuery, reply: oneshot::Sender<ChangesReply>) {
+        let after = query.after.timestamp.hlc;
+        match self.node.check_tells(after, self.clocks.now().wall) {
+            Ok(()) => self.hand_out(Work::Changes {
+                search: Search::new(query),
+                reply,
+            }),
+            Err(refusal) => drop(reply.send(Err(NotTold::Refused(refusal)))),
+        }
     }
 
     fn step(&mut self, input: Input) {
@@ -401,16 +438,21 @@ impl<T: Transport> Replica<T> {
                 self.unwritten.extend(entries);
             }
             Effect::Evaluate(batch) => self.hand_out(Work::Evaluate(batch, self.mark)),
-            Effect::Read { request, at, query } => {
-                if let Some(Waiting::Read(caller)) = self.calls.remove(&request) {
-                    let (reply, reading) = oneshot::channel();
-                    let _ = caller.send(ReadReply::Reading(reading));
+            Effect::Read { request, at, query } => match self.calls.remove(&request) {
+                Some(Waiting::Read(caller)) => {
+                    let reply = reading(caller);
                     self.hand_out(Work::Read { at, query, reply });
                 }
-            }
+                Some(Waiting::DryRun(transaction, caller)) => {
+                    let reply = reading(caller);
+                    self.hand_out(Work::DryRun { at, transaction, reply });
+                }
+                Some(Waiting::Reply(_)) | None => {}
+            },
             Effect::Reply { request, reply } => match self.calls.remove(&request) {
                 Some(Waiting::Reply(caller)) => drop(caller.send(reply)),
                 Some(Waiting::Read(caller)) => drop(caller.send(ReadReply::Reply(reply))),
+                Some(Waiting::DryRun(_, caller)) => drop(caller.send(ReadReply::Reply(reply))),
                 None => {}
             },
             Effect::ServeChunk { to, epoch, request } => self.hand_out(Work::ServeChunk { to, epoch, request }),
@@ -458,6 +500,13 @@ impl<T: Transport> Replica<T> {
             counters: *self.node.counters(),
         }
     }
+}
+
+/// Tells a caller where to wait for what is read. *Gives* where it is to be sent.
+fn reading<A>(caller: oneshot::Sender<ReadReply<A>>) -> oneshot::Sender<Result<(Hlc, A), ReadError>> {
+    let (reply, reading) = oneshot::channel();
+    let _ = caller.send(ReadReply::Reading(reading));
+    reply
 }
 
 /// Bytes of the records of an entry.

@@ -4,11 +4,12 @@
 
 use bincode::{Decode, Encode};
 
+use super::changes::ChangesReply;
 use super::directory::Directory;
-use super::replica::ReplicaStatus;
+use super::replica::{ReplicaStatus, Tried};
 use crate::client;
 use crate::codec::{decode_plain, decode_value, encode_plain};
-use crate::executor::{Answer, ReadError, Status};
+use crate::executor::{Answer, ChangesQuery, ReadError, Status};
 use crate::id::TransactionId;
 use crate::key::Value;
 use crate::protocol::{Change, Query, ReadMode, Reply};
@@ -33,6 +34,20 @@ pub(super) enum Request {
     Inspect,
     /// Where nodes are, as far as the caller knows; a client's is empty.
     Directory(Directory),
+    DryRun {
+        mode: ReadMode,
+        id: TransactionId,
+        thunk: ThunkId,
+        arguments: Value,
+    },
+    Changes(ChangesQuery),
+}
+
+impl Request {
+    /// Whether it changes nothing, and every node would answer it with as much.
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self, Self::Read { .. } | Self::DryRun { .. } | Self::Changes(_))
+    }
 }
 
 /// What is answered.
@@ -50,6 +65,8 @@ pub(super) enum Response {
     Lost,
     /// These bytes are no request.
     Malformed(String),
+    Tried(Result<(Hlc, Tried), ReadError>),
+    Changes(ChangesReply),
 }
 
 /// *Gives* nothing for bytes that are none.

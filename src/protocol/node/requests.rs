@@ -92,6 +92,17 @@ impl Node {
         Ok(())
     }
 
+    /// Whether what is evaluated here may be told to who has seen everything up to `after`.
+    ///
+    /// *Errors*: this node serves nobody, or nobody can have been told of such a bound.
+    pub(crate) fn check_tells(&self, after: Hlc, wall: WallTime) -> Result<(), Refusal> {
+        self.check_serves()?;
+        if after > self.evaluated() {
+            self.check_not_in_future(after, wall)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn check_serves(&self) -> Result<(), Refusal> {
         let node = self.config.id;
         if self.quarantine.is_some() {

@@ -15,6 +15,7 @@ use command::doubt::{ResolveArguments, TxnStatusArguments};
 use command::members::{MemberArguments, StatusArguments};
 use command::read::{GetArguments, ScanArguments};
 use command::serve::ServeArguments;
+use command::watch::WatchArguments;
 use command::write::{DeleteArguments, PutArguments, TxnArguments};
 use command::{Answer, DONE, Failure, USAGE};
 
@@ -44,6 +45,7 @@ enum Command {
     Put(PutArguments),
     Delete(DeleteArguments),
     Scan(ScanArguments),
+    Watch(WatchArguments),
     Txn(TxnArguments),
     TxnStatus(TxnStatusArguments),
     Resolve(ResolveArguments),
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Put(put) => tell(ask::run(put)),
         Command::Delete(delete) => tell(ask::run(delete)),
         Command::Scan(scan) => tell(ask::run(scan)),
+        Command::Watch(watch) => command::watch::run(watch, arguments.json),
         Command::Txn(txn) => tell(ask::run(txn)),
         Command::TxnStatus(status) => tell(ask::run(status)),
         Command::Resolve(resolve) => tell(ask::run(resolve)),

@@ -356,3 +356,60 @@ async fn a_scan_of_more_than_a_node_answers_at_once_is_of_one_snapshot() {
     let error = database.scan(KeyRange::prefix("big/".into()), 12).await.unwrap_err();
     assert!(error.to_string().contains("ask for less at a time"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_prints_what_follows_on_a_scan_and_a_place_that_was_printed() {
+    let cluster = one_node().await;
+    json(&cluster, &["put", "a/1", "old"]).await;
+    let scanned = json(&cluster, &["scan", "--prefix", "a/"]).await;
+    let at = scanned["at"].as_str().unwrap().to_owned();
+    let words = "put a/1 new put b/1 beside add a/2 7";
+    let words: Vec<&str> = ["txn"].into_iter().chain(words.split(' ')).collect();
+    let both = json(&cluster, &words).await;
+    let deleted = json(&cluster, &["delete", "a/1"]).await;
+    let place = |committed: &Value| committed["timestamp"].as_str().unwrap().to_owned();
+    let (both, deleted) = (place(&both), place(&deleted));
+    let watch = ["watch", "--prefix", "a/", "--number", "--after"];
+    let text = cluster
+        .asked(&[1], &[&watch[..], &[&at, "--count", "3"]].concat())
+        .await;
+    let expected = format!("{both}\tput\ta/1\tnew\n{both}\tput\ta/2\t7\n{deleted}\tdelete\ta/1\n");
+    assert_eq!(text, expected);
+    let last = json(&cluster, &[&watch[..], &[&both, "--count", "1"]].concat()).await;
+    assert_eq!(last, json!({ "timestamp": deleted, "key": "a/1", "value": null }));
+
+    // Without a place it begins now, and waits.
+    let watching = cluster.asked(&[1], &["watch", "--from", "c", "--count", "1"]);
+    tokio::pin!(watching);
+    let text = loop {
+        tokio::select! {
+            text = &mut watching => break text,
+            put = json(&cluster, &["put", "c", "1"]) => assert_eq!(put["outcome"], "committed"),
+        }
+    };
+    assert!(text.contains("\tput\tc\t") && text.ends_with('\n'), "{text}");
+
+    let told = refused(&cluster.ask(&[1], &["watch", "--after", "1.0"]).await, 1);
+    assert!(told.contains("scan the range"), "{told}");
+    let told = refused(&cluster.ask(&[1], &["watch", "--after", "now"]).await, 2);
+    assert!(told.contains("`now` is no place"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_tells_what_a_transaction_would_do_and_does_nothing() {
+    let cluster = one_node().await;
+    json(&cluster, &["put", "a", "1"]).await;
+    let tried = ["txn", "--dry-run", "put", "b", "2", "delete", "a", "add", "n", "3"];
+    let text = cluster.asked(&[1], &[&tried[..], &["--number"]].concat()).await;
+    let expected = "put\tb\tdone\ndelete\ta\tremoved\nadd\tn\t3\nwould delete\ta\nwould write\tb\t2\nwould write\tn\t3\nnothing was";
+    assert!(text.starts_with(expected), "{text}");
+    let run = json(&cluster, &tried).await;
+    assert_eq!(
+        (&run["outcome"], &run["writes"][0]),
+        (&json!("would commit"), &json!({ "key": "a", "value": null }))
+    );
+    let (run, told) = failed(&cluster, &["txn", "--dry-run", "expect", "a", "2", "put", "a", "3"]).await;
+    assert_eq!(run["outcome"], "would abort");
+    assert!(told.contains("it would abort"), "{told}");
+    assert_eq!(cluster.asked(&[1], &["scan"]).await, "a\t1\n");
+}

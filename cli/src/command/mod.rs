@@ -7,6 +7,7 @@ pub(crate) mod doubt;
 pub(crate) mod members;
 pub(crate) mod read;
 pub(crate) mod serve;
+pub(crate) mod watch;
 pub(crate) mod write;
 
 use std::io::{self, Write};

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{Answer, Failure};
 use crate::ask::Ask;
 use crate::ask::access::Access;
-use crate::ask::shown::Found;
+use crate::ask::shown::{Form, Found};
 
 /// Which snapshots there are.
 const MODES: &str = "\
@@ -40,6 +40,20 @@ struct Snapshot {
     mode: ReadMode,
 }
 
+/// Of which keys.
+#[derive(Args)]
+pub(super) struct Span {
+    /// Only keys that begin with this.
+    #[arg(long, value_name = "P", conflicts_with_all = ["from", "to"])]
+    prefix: Option<String>,
+    /// Only this key and those after it.
+    #[arg(long, value_name = "A")]
+    from: Option<String>,
+    /// Only keys before this one.
+    #[arg(long, value_name = "B")]
+    to: Option<String>,
+}
+
 /// Read one key.
 #[derive(Args)]
 #[command(after_help = format!("{MODES}\n\n{EXIT_STATUS_GET}"))]
@@ -61,15 +75,8 @@ pub(crate) struct GetArguments {
 #[derive(Args)]
 #[command(after_help = MODES)]
 pub(crate) struct ScanArguments {
-    /// Only keys that begin with this.
-    #[arg(long, value_name = "P", conflicts_with_all = ["from", "to"])]
-    prefix: Option<String>,
-    /// Only this key and those after it.
-    #[arg(long, value_name = "A")]
-    from: Option<String>,
-    /// Only keys before this one.
-    #[arg(long, value_name = "B")]
-    to: Option<String>,
+    #[command(flatten)]
+    span: Span,
     /// How many entries at most, the first ones.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -100,14 +107,14 @@ fn mode(text: &str) -> Result<ReadMode, String> {
 }
 
 /// What [`Timestamp`] prints.
-fn timestamp(text: &str) -> Option<Timestamp> {
+pub(super) fn timestamp(text: &str) -> Option<Timestamp> {
     let (place, node) = text.split_once("@n")?;
     let node = NodeId::new(node.parse().ok()?);
     Some(Timestamp { hlc: hlc(place)?, node })
 }
 
 /// What [`Hlc`] prints.
-fn hlc(text: &str) -> Option<Hlc> {
+pub(super) fn hlc(text: &str) -> Option<Hlc> {
     let (millis, counter) = text.split_once('.')?;
     let (millis, counter): (u64, u64) = (millis.parse().ok()?, counter.parse().ok()?);
     let hlc = Hlc::from_bits(
@@ -149,9 +156,9 @@ impl Ask for GetArguments {
     }
 }
 
-impl ScanArguments {
-    fn range(&self) -> Result<KeyRange, String> {
-        let key = |text: &String| self.found.form.key(text);
+impl Span {
+    pub(super) fn range(&self, form: Form) -> Result<KeyRange, String> {
+        let key = |text: &String| form.key(text);
         if let Some(prefix) = &self.prefix {
             return Ok(KeyRange::prefix(key(prefix)?));
         }
@@ -170,7 +177,7 @@ impl Ask for ScanArguments {
     }
 
     async fn ask(&self, database: &Plimsoll) -> Result<Answer, Failure> {
-        let range = self.range().map_err(Failure::Usage)?;
+        let range = self.span.range(self.found.form).map_err(Failure::Usage)?;
         let limit = self.limit as usize;
         // One more than is shown tells whether there is more.
         let (at, mut entries) = pages(database, self.snapshot.mode, range, limit + 1).await?;

@@ -83,6 +83,9 @@ pub(crate) struct TxnArguments {
     operations: Vec<String>,
     #[command(flatten)]
     found: Found,
+    /// Tell what it would do at a snapshot that sees everything answered before, and submit nothing.
+    #[arg(long, conflicts_with = "id")]
+    dry_run: bool,
     #[command(flatten)]
     identity: Identity,
     #[command(flatten)]
@@ -146,6 +149,9 @@ impl Ask for TxnArguments {
 
     async fn ask(&self, database: &Plimsoll) -> Result<Answer, Failure> {
         let script = self.script()?;
+        if self.dry_run {
+            return self.try_out(database, &script).await;
+        }
         let tell = |committed: &Committed<Vec<Gave>>| self.tell(&script.operations, committed);
         Ok(submit(database, self.identity, &script, tell).await)
     }
@@ -153,9 +159,43 @@ impl Ask for TxnArguments {
 
 impl TxnArguments {
     fn tell(&self, operations: &[Operation], committed: &Committed<Vec<Gave>>) -> (String, Map<String, Value>) {
+        let (text, results) = self.results(operations, &committed.output);
+        let json = Map::from_iter([("results".to_owned(), results)]);
+        (text + &place(committed), json)
+    }
+
+    async fn try_out(&self, database: &Plimsoll, script: &Operations) -> Result<Answer, Failure> {
+        let run = database.dry_run(script).await;
+        let run = run.map_err(|error| Failure::Failed(error.to_string()))?;
+        let at = run.at.to_string();
+        let output = match run.outcome {
+            Ok(output) => output,
+            Err(abort) => {
+                let json = json!({ "outcome": "would abort", "at": at, "reason": abort.to_string() });
+                return Ok(Answer::new("", json).failed(format!("it would abort: {abort}")));
+            }
+        };
+        let (mut text, results) = self.results(&script.operations, &output);
+        let mut writes = Vec::new();
+        for (key, value) in &run.writes {
+            let line = self.found.form.line(key.as_bytes());
+            text += &match value {
+                Some(value) => format!("would write\t{line}\t{}\n", self.found.line(value)),
+                None => format!("would delete\t{line}\n"),
+            };
+            let value = value.as_ref().map(|value| self.found.json(value));
+            writes.push(json!({ "key": self.found.form.json(key.as_bytes()), "value": value }));
+        }
+        text += &format!("nothing was submitted, seen at {at}\n");
+        let json = json!({ "outcome": "would commit", "at": at, "results": results, "writes": writes });
+        Ok(Answer::new(text, json))
+    }
+
+    /// What each operation gave.
+    fn results(&self, operations: &[Operation], output: &[Gave]) -> (String, Value) {
         let mut text = String::new();
         let mut results = Vec::new();
-        for (operation, gave) in operations.iter().zip(&committed.output) {
+        for (operation, gave) in operations.iter().zip(output) {
             let (word, key) = (script::word(operation), operation.key().as_bytes());
             let mut json = json!({ "operation": word, "key": self.found.form.json(key) });
             let mut of_value = |found: Found, value: Option<&plimsoll::key::Value>| {
@@ -182,8 +222,7 @@ impl TxnArguments {
             text += &format!("{word}\t{key}\t{line}\n");
             results.push(json);
         }
-        text += &place(committed);
-        (text, Map::from_iter([("results".to_owned(), json!(results))]))
+        (text, json!(results))
     }
 }
 

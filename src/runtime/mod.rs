@@ -7,7 +7,8 @@
 //!
 //! A [`Plimsoll`] is a handle on a database, the same wherever its replicas are: all in this process, in memory or in a folder
 //! ([`Plimsoll::builder`]); one in this process and the others elsewhere ([`Plimsoll::node`]); or all elsewhere ([`Plimsoll::remote`]), where each is
-//! called over the network in the place of one that is here. Tests: `tests/embedded.rs`, `tests/nodes.rs`, `tests/table/`.
+//! called over the network in the place of one that is here. A [`Watch`] follows what is committed. Tests: `tests/embedded.rs`, `tests/watch.rs`,
+//! `tests/nodes.rs`, `tests/table/`, `tests/staged/`.
 
 mod builder;
 mod changes;

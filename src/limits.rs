@@ -89,7 +89,8 @@ pub const OUTCOME_WINDOW: Duration = Duration::from_secs(600);
 /// would have to be kept for too long.
 pub const ID_AHEAD_MAX: Duration = Duration::from_secs(60);
 
-/// Timestamp time for which old versions are kept at least. A read of an older snapshot is refused.
+/// Timestamp time for which old versions are kept at least. A read of an older snapshot is refused, and a
+/// watch that is to begin before it.
 pub const VERSION_RETENTION: Duration = Duration::from_secs(30);
 
 /// Changes in one answer to a watch. What is left over comes with the next one.

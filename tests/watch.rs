@@ -292,10 +292,9 @@ async fn a_start_that_is_too_old_or_lies_ahead_is_refused_and_says_what_to_do() 
     let database = open(3).await;
     let all = KeyRange::from(Key::default());
     let committed = database.submit(&put("a", "1")).await.expect("nothing is in the way");
-    // Each replica has put its oldest snapshot at so much before its first batch.
+    // With its first batch a replica puts its oldest snapshot so much before it.
     let at = committed.timestamp.hlc;
     let old = Timestamp::last_at(at.minus(10 * VERSION_RETENTION));
-    // A write behind which every replica has evaluated something.
     let mut watch = database.watch(all.clone()).after(old);
     let error = watch.next().await.expect_err("it is too old");
     let WatchError::Collected { after, oldest } = error.clone() else {

@@ -41,6 +41,11 @@ pub const THUNK_NAME_BYTES_MAX: usize = 64;
 
 /// Bytes of a table's name. Beyond: the table does not compile.
 pub const TABLE_NAME_BYTES_MAX: usize = 64;
+/// Thunks of one registry. Beyond: registering one more is refused.
+pub const THUNKS_MAX: usize = 4_096;
+
+/// Bytes of declarations in one message, if there is more than one. What is left over travels in the next one.
+pub const DECLARED_BYTES_MAX: usize = 512 << 10;
 
 /// Bytes of records in one `Append`. What is left over travels in the next one.
 pub const APPEND_BYTES_MAX: usize = 2 << 20;
@@ -153,6 +158,11 @@ const _: () = {
         "an Append and the rest of a frame always fit"
     );
     assert!(
+        (THUNKS_MAX + 2) * (THUNK_NAME_BYTES_MAX + 16) <= DECLARED_BYTES_MAX
+            && DECLARED_BYTES_MAX <= APPEND_BYTES_MAX / 2,
+        "one declaration always fits into its message, and that beside two Appends into a frame"
+    );
+    assert!(
         2 * APPEND_BYTES_MAX <= LOG_ENTRY_BYTES_MAX,
         "the records of an Append always fit into one entry of the log"
     );
@@ -185,6 +195,9 @@ const _: () = {
         "one walk finds at least one answer"
     );
 };
+
+/// Nodes of which declarations are known at a time: those of the epoch, and who is talked to outside it. Beyond: the message is refused.
+pub const DECLARATIONS_MAX: usize = MEMBERS_MAX + COORDINATORS_MAX + GUESTS_MAX;
 
 /// Nodes outside the epoch that a node talks to at a time: learners and former members.
 pub const GUESTS_MAX: usize = 16;

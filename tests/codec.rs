@@ -158,6 +158,16 @@ fn assert_within_limits(frame: &Frame) {
             Message::Promise(promise) => assert!(promise.answer.positions.is_sorted_by(|a, b| a.0 < b.0)),
             Message::SnapshotChunk(chunk) => assert!(chunk.bytes.len() <= limits::SNAPSHOT_CHUNK_BYTES_MAX),
             Message::SnapshotRequest(_) | Message::Gone(_) => {}
+            Message::Declared(declared) => {
+                assert!(declared.known.is_sorted_by(|a, b| a.0 < b.0));
+                assert!(declared.declarations.is_sorted_by(|a, b| a.node < b.node));
+                for declaration in &declared.declarations {
+                    assert!(declaration.thunks.len() <= limits::THUNKS_MAX);
+                    assert!(declaration.thunks.is_sorted_by(|a, b| a < b));
+                    let mut names = declaration.thunks.iter().chain(&declaration.blocked);
+                    assert!(names.all(|thunk| thunk.name.len() <= limits::THUNK_NAME_BYTES_MAX));
+                }
+            }
             Message::Fetch(_) | Message::Prepare(_) | Message::Accepted(_) | Message::Outbid(_) => {}
         }
     }

@@ -10,7 +10,7 @@ use plimsoll::id::{ClusterId, Epoch, NodeId, TransactionId};
 use plimsoll::key::KeyRange;
 use plimsoll::lattice::{Digest, Row};
 use plimsoll::protocol::frame::Frame;
-use plimsoll::protocol::message::{Append, Fetch, Message};
+use plimsoll::protocol::message::{Append, Declaration, Declared, Fetch, Message};
 use plimsoll::time::Hlc;
 use plimsoll::transaction::{Footprint, Record, ThunkId, Transaction};
 
@@ -107,6 +107,40 @@ fn frames_of_version_1_are_written_and_read_as_ever() {
         "the format of frames has changed; it is now\n{}",
         hex_of(&written)
     );
+    assert_eq!(Frame::decode(&golden), Ok(frame));
+}
+
+#[test]
+fn declarations_of_version_1_are_written_and_read_as_ever() {
+    let thunk = |version| ThunkId {
+        name: "bank/transfer".into(),
+        version,
+    };
+    let declared = Declared {
+        epoch: Epoch::new(300),
+        declarations: vec![Declaration {
+            node: NodeId::new(2),
+            stamp: Hlc::from_bits(1 << 33),
+            thunks: vec![thunk(3), thunk(251)],
+            blocked: Some(thunk(2)),
+        }],
+        known: vec![(NodeId::new(1), Hlc::from_bits(7)), (NodeId::new(2), Hlc::MAX)],
+    };
+    let golden = bytes_of(include_str!("golden/declared-v1.hex"));
+    let (cluster, from) = (ClusterId::new(7), NodeId::new(2));
+    let messages = vec![Message::Declared(declared)];
+    let mut written = Vec::new();
+    Frame::encode(cluster, from, &messages, &mut written).expect("small");
+    assert!(
+        written == golden,
+        "the format of declarations has changed; it is now\n{}",
+        hex_of(&written)
+    );
+    let frame = Frame {
+        cluster,
+        from,
+        messages,
+    };
     assert_eq!(Frame::decode(&golden), Ok(frame));
 }
 

@@ -45,10 +45,24 @@ impl Agreement {
             return None;
         }
         let divergence = Self::divergence(self.own, self.members, digest.boundary, at_boundary);
+        let divergence = divergence.map(|divergence| Divergence {
+            agreed: self.agreed_below(digest.boundary),
+            ..divergence
+        });
         while self.digests.len() > BOUNDARIES_KEPT {
             self.digests.pop_first();
         }
         divergence
+    }
+
+    /// The last boundary below `boundary` at which a majority has the own value.
+    fn agreed_below(&self, boundary: Hlc) -> Hlc {
+        let agreed = self.digests.range(..boundary).rev().find(|(_, values)| {
+            values
+                .get(&self.own)
+                .is_some_and(|own| values.values().filter(|value| *value == own).count() >= majority(self.members))
+        });
+        agreed.map_or(Hlc::ZERO, |(boundary, _)| *boundary)
     }
 
     fn divergence(own: NodeId, members: usize, boundary: Hlc, values: &BTreeMap<NodeId, u64>) -> Option<Divergence> {
@@ -68,6 +82,7 @@ impl Agreement {
                 .filter(|(_, other)| **other == value)
                 .map(|(node, _)| *node)
                 .collect(),
+            agreed: Hlc::ZERO,
         })
     }
 }
@@ -100,6 +115,25 @@ mod tests {
             .expect("three of five agree against this one");
         assert_eq!(divergence.peers, [node(2), node(4), node(5)]);
         assert_eq!((divergence.own, divergence.majority), (digest(10, 9), digest(10, 7)));
+        assert_eq!(divergence.agreed, Hlc::ZERO);
+    }
+
+    #[test]
+    fn a_divergence_tells_where_all_was_well_for_the_last_time() {
+        let mut agreement = Agreement::new(node(1), 3);
+        for (peer, boundary, value) in [
+            (1, 10, 7),
+            (2, 10, 7),
+            (1, 20, 8),
+            (2, 20, 8),
+            (1, 30, 9),
+            (1, 40, 5),
+            (2, 40, 6),
+        ] {
+            assert_eq!(agreement.on_digest(node(peer), digest(boundary, value)), None);
+        }
+        let divergence = agreement.on_digest(node(3), digest(40, 6)).expect("two of three");
+        assert_eq!(divergence.agreed, hlc(20), "nobody has said anything about 30");
     }
 
     #[test]

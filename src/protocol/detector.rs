@@ -104,6 +104,13 @@ impl Detector {
         node == self.own || self.signs.get(&node).is_some_and(heard)
     }
 
+    /// Whether `node` is to be reckoned with: it was heard of late, or it coordinates and has not resigned, so that nobody has agreed yet that it
+    /// is gone.
+    pub(crate) fn is_present(&self, node: NodeId, membership: &Membership, now: Monotonic, profile: &Profile) -> bool {
+        let has_resigned = self.signs.get(&node).is_some_and(|signs| signs.has_resigned);
+        membership.is_coordinator(node) && !has_resigned || self.is_live(node, now, profile)
+    }
+
     /// When the next coordinator will have stood still for too long, if none of them moves; [`Monotonic::NEVER`] if all have.
     pub(crate) fn suspects_at(&self, membership: &Membership, now: Monotonic, profile: &Profile) -> Monotonic {
         let is_suspect = |node: &NodeId, signs: &Signs| membership.is_coordinator(*node) && !signs.has_resigned;

@@ -31,6 +31,8 @@ pub(crate) struct Evaluation {
     /// The executor was last told of this bound.
     handed: Hlc,
     state: State,
+    /// The thunk before which the executor last stopped, until it comes past it.
+    blocked: Option<ThunkId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +44,6 @@ enum State {
     Restoring,
     /// The executor met a thunk that it does not know; it is tried again from time to time.
     Blocked {
-        thunk: ThunkId,
         retry_at: Monotonic,
     },
 }
@@ -54,6 +55,7 @@ impl Evaluation {
             evaluated,
             handed: evaluated,
             state: State::Idle,
+            blocked: None,
         }
     }
 
@@ -64,16 +66,20 @@ impl Evaluation {
 
     /// The thunk that is not known here and stands in the way; absent if none does.
     pub(crate) fn blocked_by(&self) -> Option<&ThunkId> {
-        match &self.state {
-            State::Blocked { thunk, .. } => Some(thunk),
-            State::Idle | State::Busy(_) | State::Restoring => None,
+        self.blocked.as_ref()
+    }
+
+    /// The executor has other code now: what has stopped it is tried again at once.
+    pub(crate) fn retry(&mut self) {
+        if let State::Blocked { .. } = self.state {
+            self.state = State::Idle;
         }
     }
 
     /// When a blocked evaluation is tried again.
     pub(crate) fn retry_at(&self) -> Monotonic {
         match self.state {
-            State::Blocked { retry_at, .. } => retry_at,
+            State::Blocked { retry_at } => retry_at,
             State::Idle | State::Busy(_) | State::Restoring => Monotonic::NEVER,
         }
     }
@@ -90,7 +96,7 @@ impl Evaluation {
     ) -> Option<Batch> {
         match self.state {
             State::Idle => {}
-            State::Blocked { retry_at, .. } if now >= retry_at => self.state = State::Idle,
+            State::Blocked { retry_at } if now >= retry_at => self.state = State::Idle,
             State::Busy(_) | State::Restoring | State::Blocked { .. } => return None,
         }
         let held = streams.iter().map(|(coordinator, stream)| match limit {
@@ -173,11 +179,9 @@ impl Evaluation {
         );
         self.evaluated = evaluated.upto;
         self.state = match &evaluated.blocked {
-            Some(thunk) => State::Blocked {
-                thunk: thunk.clone(),
-                retry_at,
-            },
+            Some(_) => State::Blocked { retry_at },
             None => State::Idle,
         };
+        self.blocked.clone_from(&evaluated.blocked);
     }
 }

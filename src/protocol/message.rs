@@ -11,7 +11,7 @@ use super::decree::{Answer, Ballot, Decree};
 use crate::id::{Epoch, NodeId};
 use crate::lattice::Row;
 use crate::time::Hlc;
-use crate::transaction::Record;
+use crate::transaction::{Record, ThunkId};
 
 /// One message. A frame carries several.
 #[derive(Clone, Debug, PartialEq, Hash, Encode, Decode)]
@@ -40,6 +40,8 @@ pub enum Message {
     SnapshotRequest(SnapshotRequest),
     /// A piece of a snapshot.
     SnapshotChunk(SnapshotChunk),
+    /// Which code there is where.
+    Declared(Declared),
 }
 
 impl Message {
@@ -58,6 +60,7 @@ impl Message {
             Self::Gone(gone) => gone.epoch,
             Self::SnapshotRequest(request) => request.epoch,
             Self::SnapshotChunk(chunk) => chunk.epoch,
+            Self::Declared(declared) => declared.epoch,
         }
     }
 }
@@ -169,4 +172,29 @@ pub struct SnapshotChunk {
     pub epoch: Epoch,
     /// The piece, as drivers write it. It says which checkpoint it belongs to.
     pub bytes: Vec<u8>,
+}
+
+/// "These nodes have this code, as far as I know, and here is of whom I know it." It says so whatever the epoch of its receiver.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Declared {
+    /// The sender's epoch.
+    pub epoch: Epoch,
+    /// What the receiver was not known to know, ascending by node: the sender's own, and what it was told of others. None: there is nothing new.
+    pub declarations: Vec<Declaration>,
+    /// Of whom the sender knows a declaration, with its stamp, ascending by node. What is older or missing here is worth sending; the
+    /// sender's own stamp tells this run of its process from the ones before, which knew other things.
+    pub known: Vec<(NodeId, Hlc)>,
+}
+
+/// The thunks that one node has, and what keeps it from evaluating.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Declaration {
+    /// Who declares.
+    pub node: NodeId,
+    /// From its clock, so that a later declaration has a higher one, over restarts too. It takes the place of every lower one.
+    pub stamp: Hlc,
+    /// What is registered there, ascending.
+    pub thunks: Vec<ThunkId>,
+    /// Its evaluation stands still before a record of this thunk, which is not registered there: more records of it do no more harm.
+    pub blocked: Option<ThunkId>,
 }

@@ -30,6 +30,7 @@ mod acceptor;
 mod agreement;
 mod catchup;
 pub mod config;
+mod declared;
 pub mod decree;
 mod delay;
 mod detector;
@@ -96,6 +97,12 @@ pub enum Input {
         request: RequestId,
         /// What to submit.
         transaction: Transaction,
+    },
+    /// These thunks are registered here from now on, ascending: the executor has them already. To be told first of all, and again when code
+    /// is loaded. A node that is never told takes no part in the exchange of declarations and refuses no thunk.
+    Declare {
+        /// Names and versions.
+        thunks: Vec<ThunkId>,
     },
     /// Members are to be changed.
     Change {
@@ -282,6 +289,9 @@ pub struct Divergence {
     pub majority: Digest,
     /// Who disagrees with this replica.
     pub peers: Vec<NodeId>,
+    /// The last boundary below at which this replica was seen to agree with a majority: it went another way in what lies above. Zero if
+    /// none is known.
+    pub agreed: Hlc,
 }
 
 /// At which snapshot to read.
@@ -377,6 +387,17 @@ pub enum Doubt {
         /// The snapshot's bound.
         bound: Hlc,
     },
+    /// This replica has met a thunk that it does not have, before it came to the transaction.
+    #[error(
+        "{node} was stopped by thunk {thunk}, which is not registered there, before the transaction was evaluated: ask another node \
+         for its outcome, and start {node} with the code of {thunk}"
+    )]
+    Blocked {
+        /// This node.
+        node: NodeId,
+        /// The thunk.
+        thunk: ThunkId,
+    },
 }
 
 /// Why a request did certainly nothing.
@@ -455,4 +476,37 @@ pub enum Refusal {
         /// This node.
         node: NodeId,
     },
+    /// A member has not got the code: it would be stopped by the transaction.
+    #[error(
+        "thunk {thunk} is not registered on {}: start {} with its code first, then submit again",
+        listed(nodes),
+        if nodes.len() == 1 { "that node" } else { "those nodes" }
+    )]
+    Lacking {
+        /// The thunk.
+        thunk: ThunkId,
+        /// The members that lack it, ascending.
+        nodes: Vec<NodeId>,
+    },
+    /// This replica has met a thunk that it does not have, and evaluates nothing more until it has.
+    #[error(
+        "{node} has stopped before a transaction of thunk {thunk}, which is not registered there: use another node, and start \
+         {node} with the code of {thunk}"
+    )]
+    Blocked {
+        /// This node.
+        node: NodeId,
+        /// The thunk.
+        thunk: ThunkId,
+    },
+}
+
+/// The nodes as they stand in a sentence.
+fn listed(nodes: &[NodeId]) -> String {
+    let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    match &names[..] {
+        [] => "no node".to_owned(),
+        [one] => one.clone(),
+        [before @ .., last] => format!("{} and {last}", before.join(", ")),
+    }
 }

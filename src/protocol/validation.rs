@@ -9,11 +9,11 @@ use crate::key::{Key, KeyRange};
 use crate::lattice::Row;
 use crate::limits;
 use crate::time::Hlc;
-use crate::transaction::{Footprint, Record};
+use crate::transaction::{Footprint, Record, ThunkId};
 
 use super::config::Membership;
 use super::decree::{Ballot, Decree};
-use super::message::{Append, Message};
+use super::message::{Append, Declaration, Declared, Message};
 
 /// What is wrong with a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +55,14 @@ pub enum InvalidMessage {
         /// The record's place.
         hlc: Hlc,
         /// Which list: `reads`, `ranges` or `writes`.
+        list: &'static str,
+        /// The first place whose element is not above the one before it.
+        place: usize,
+    },
+    /// A list of declarations, or one in them, holds something twice, or in the wrong order.
+    #[error("the {list} of a declaration are not ascending at place {place}")]
+    DeclarationNotAscending {
+        /// Which list: `nodes`, `stamps` or `thunks`.
         list: &'static str,
         /// The first place whose element is not above the one before it.
         place: usize,
@@ -103,6 +111,7 @@ pub fn validate(message: &Message) -> Result<(), InvalidMessage> {
             chunk.bytes.len(),
             limits::SNAPSHOT_CHUNK_BYTES_MAX,
         ),
+        Message::Declared(declared) => validate_declared(declared),
     }
 }
 
@@ -161,12 +170,39 @@ fn validate_positions(positions: &[(NodeId, Hlc)]) -> Result<(), InvalidMessage>
 
 fn validate_record(record: &Record) -> Result<(), InvalidMessage> {
     let transaction = &record.transaction;
-    let name_bytes = transaction.thunk.name.len();
-    at_most("bytes of a thunk's name", name_bytes, limits::THUNK_NAME_BYTES_MAX)?;
+    validate_thunk(&transaction.thunk)?;
     let footprint_bytes = validate_footprint(record.hlc, &transaction.footprint)?;
     // Without the few bytes for lengths: what the sender's bound let pass is never refused here.
     let bytes = transaction.arguments.as_bytes().len() + footprint_bytes;
     at_most("bytes of a record", bytes, limits::RECORD_BYTES_MAX)
+}
+
+fn validate_thunk(thunk: &ThunkId) -> Result<(), InvalidMessage> {
+    at_most(
+        "bytes of a thunk's name",
+        thunk.name.len(),
+        limits::THUNK_NAME_BYTES_MAX,
+    )
+}
+
+fn validate_declared(declared: &Declared) -> Result<(), InvalidMessage> {
+    let Declared {
+        declarations, known, ..
+    } = declared;
+    at_most("declarations", declarations.len(), limits::DECLARATIONS_MAX)?;
+    at_most("stamps of declarations", known.len(), limits::DECLARATIONS_MAX)?;
+    let ascending = |list, place: Option<usize>| match place {
+        Some(place) => Err(InvalidMessage::DeclarationNotAscending { list, place }),
+        None => Ok(()),
+    };
+    ascending("nodes", first_not_above(declarations, |declaration| &declaration.node))?;
+    ascending("stamps", first_not_above(known, |(node, _)| node))?;
+    for Declaration { thunks, blocked, .. } in declarations {
+        at_most("thunks of a declaration", thunks.len(), limits::THUNKS_MAX)?;
+        ascending("thunks", first_not_above(thunks, |thunk| thunk))?;
+        thunks.iter().chain(blocked).try_for_each(validate_thunk)?;
+    }
+    Ok(())
 }
 
 /// *Gives* the bytes of all keys in the footprint.

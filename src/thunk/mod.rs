@@ -19,6 +19,7 @@ mod guarded;
 mod guards;
 mod operator;
 mod registry;
+mod required;
 mod reservation;
 mod resolve;
 mod shown;
@@ -34,6 +35,7 @@ pub use guarded::{Guarded, Refuse};
 pub use guards::{Guards, Seen};
 pub use operator::{Operator, OperatorError};
 pub use registry::{FootprintError, RESERVED_PREFIX, Registry, RegistryError, UnknownThunk};
+pub use required::required;
 pub use reservation::{Reservation, Reservations, Reserve};
 pub use resolve::{Resolution, Resolve};
 

@@ -3,23 +3,24 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use super::twice::{self, Effects};
 use super::unwind::catch;
 use super::{Evaluation, Guarded, Reserve, Thunk, View, register_builtins};
 use crate::codec::{self, DecodeError, EncodeError};
 use crate::key::{Key, KeyRange, Value};
-use crate::limits::THUNK_NAME_BYTES_MAX;
+use crate::limits::{THUNK_NAME_BYTES_MAX, THUNKS_MAX};
 use crate::time::Timestamp;
 use crate::transaction::{Abort, Footprint, Outcome, ThunkId, Transaction};
 
 /// How the names of thunks begin that belong to Plimsoll. Nobody else's may.
 pub const RESERVED_PREFIX: &str = "plimsoll.";
 
-/// The thunks that can be submitted to and evaluated by a node.
-#[derive(Default)]
+/// The thunks that can be submitted to and evaluated by a node. A clone is a copy of the list, not of the code.
+#[derive(Clone, Default)]
 pub struct Registry {
-    thunks: BTreeMap<ThunkId, Box<dyn Code>>,
+    thunks: BTreeMap<ThunkId, Arc<dyn Code>>,
     evaluates_twice: bool,
 }
 
@@ -46,6 +47,11 @@ pub enum RegistryError {
         /// The name.
         name: String,
     },
+    /// There are as many as nodes tell each other of.
+    #[error(
+        "{THUNKS_MAX} thunks are registered, and there can be no more: leave out versions that nobody submits any more"
+    )]
+    TooMany,
 }
 
 /// No such thunk is registered.
@@ -155,7 +161,10 @@ impl Registry {
         if self.thunks.contains_key(&id) {
             return Err(RegistryError::Twice(id));
         }
-        self.thunks.insert(id, Box::new(CodeOf::<T>(PhantomData)));
+        if self.thunks.len() >= THUNKS_MAX {
+            return Err(RegistryError::TooMany);
+        }
+        self.thunks.insert(id, Arc::new(CodeOf::<T>(PhantomData)));
         Ok(self)
     }
 
@@ -241,7 +250,7 @@ impl Registry {
     }
 
     fn code(&self, thunk: &ThunkId) -> Result<&dyn Code, UnknownThunk> {
-        self.thunks.get(thunk).map(Box::as_ref).ok_or_else(|| {
+        self.thunks.get(thunk).map(Arc::as_ref).ok_or_else(|| {
             let of_name = self.thunks.keys().filter(|known| known.name == thunk.name);
             UnknownThunk {
                 thunk: thunk.clone(),

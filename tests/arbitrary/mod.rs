@@ -9,7 +9,8 @@ use plimsoll::limits::BALLOT_ROUND_MAX;
 use plimsoll::protocol::decree::{Answer, Ballot, Decree};
 use plimsoll::protocol::frame::Frame;
 use plimsoll::protocol::message::{
-    Accept, Accepted, Append, Fetch, Gone, Message, Outbid, Prepare, Promise, SnapshotChunk, SnapshotRequest,
+    Accept, Accepted, Append, Declaration, Declared, Fetch, Gone, Message, Outbid, Prepare, Promise, SnapshotChunk,
+    SnapshotRequest,
 };
 use plimsoll::time::Hlc;
 use plimsoll::transaction::{Footprint, Record, ThunkId, Transaction};
@@ -159,6 +160,31 @@ fn snapshot_chunk() -> impl Strategy<Value = SnapshotChunk> {
     (epoch(), vec(any::<u8>(), 0..300)).prop_map(|(epoch, bytes)| SnapshotChunk { epoch, bytes })
 }
 
+fn thunk() -> impl Strategy<Value = ThunkId> {
+    ("[a-zé]{0,20}", any::<u32>()).prop_map(|(name, version)| ThunkId {
+        name: name.into(),
+        version,
+    })
+}
+
+fn declared() -> impl Strategy<Value = Declared> {
+    let declaration = (hlc(), btree_set(thunk(), 0..6), proptest::option::of(thunk()));
+    let declarations = btree_map(node(), declaration, 0..4);
+    (epoch(), declarations, positions()).prop_map(|(epoch, declarations, known)| Declared {
+        epoch,
+        declarations: declarations
+            .into_iter()
+            .map(|(node, (stamp, thunks, blocked))| Declaration {
+                node,
+                stamp,
+                thunks: thunks.into_iter().collect(),
+                blocked,
+            })
+            .collect(),
+        known,
+    })
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let promise = (epoch(), ballot(), answer());
     prop_oneof![
@@ -174,6 +200,7 @@ fn message() -> impl Strategy<Value = Message> {
         1 => gone().prop_map(Message::Gone),
         1 => snapshot_request().prop_map(Message::SnapshotRequest),
         1 => snapshot_chunk().prop_map(Message::SnapshotChunk),
+        1 => declared().prop_map(Message::Declared),
     ]
 }
 

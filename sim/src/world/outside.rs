@@ -158,7 +158,7 @@ impl Outside {
                 | Message::Accepted(_)
                 | Message::Outbid(_)
                 | Message::Decided(_) => self.messages.succession += 1,
-                Message::Gone(_) | Message::SnapshotRequest(_) | Message::SnapshotChunk(_) => {}
+                Message::Gone(_) | Message::SnapshotRequest(_) | Message::SnapshotChunk(_) | Message::Declared(_) => {}
             }
         }
         let mut bytes = self.buffers.pop().unwrap_or_default();

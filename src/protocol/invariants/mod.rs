@@ -171,6 +171,7 @@ impl Watcher {
             Input::Receive { .. }
             | Input::Wake
             | Input::Persisted(_)
+            | Input::Declare { .. }
             | Input::Change { .. }
             | Input::ChunkTaken(_)
             | Input::Restored { .. }

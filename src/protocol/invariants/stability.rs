@@ -123,7 +123,8 @@ impl Watcher {
                 | Message::Decided(_)
                 | Message::Gone(_)
                 | Message::SnapshotRequest(_)
-                | Message::SnapshotChunk(_) => {}
+                | Message::SnapshotChunk(_)
+                | Message::Declared(_) => {}
             }
         }
     }

@@ -40,6 +40,12 @@ pub struct Counters {
     pub bytes_dropped_for_room: u64,
     /// Appends that concern nobody here, and rows of nodes that are not in the epoch, dropped.
     pub not_for_us: u64,
+    /// Transactions refused because a member lacks their code.
+    pub lacking: u64,
+    /// Messages about who has which code.
+    pub declarations: u64,
+    /// Times that evaluation stopped before a thunk that is not registered here.
+    pub blocked: u64,
 }
 
 impl AddAssign for Counters {
@@ -63,6 +69,9 @@ impl AddAssign for Counters {
             snapshots_installed,
             bytes_dropped_for_room,
             not_for_us,
+            lacking,
+            declarations,
+            blocked,
         } = other;
         self.submitted += submitted;
         self.reads += reads;
@@ -81,5 +90,8 @@ impl AddAssign for Counters {
         self.snapshots_installed += snapshots_installed;
         self.bytes_dropped_for_room += bytes_dropped_for_room;
         self.not_for_us += not_for_us;
+        self.lacking += lacking;
+        self.declarations += declarations;
+        self.blocked += blocked;
     }
 }

@@ -117,7 +117,8 @@ impl Node {
             | Message::Fetch(_)
             | Message::Gone(_)
             | Message::SnapshotRequest(_)
-            | Message::SnapshotChunk(_) => unreachable!("routed elsewhere"),
+            | Message::SnapshotChunk(_)
+            | Message::Declared(_) => unreachable!("routed elsewhere"),
         }
         self.say_all(said);
     }
@@ -240,7 +241,7 @@ impl Node {
                 self.log_vote();
             }
         }
-        if self.is_issuing() {
+        if self.is_issuing() && !self.awaits_declarations(now.monotonic) {
             self.release_held_back(now, effects);
         }
     }
@@ -295,6 +296,7 @@ impl Node {
         self.guests
             .retain(|guest, _| !membership.is_member(*guest) && !membership.is_coordinator(*guest));
         self.guests.keys().for_each(|guest| self.pacing.add(*guest));
+        self.forget_declarations();
         self.pacing.stay_active(now.monotonic, &self.config.profile);
         self.agreement = Agreement::new(own, membership.members.len());
         self.succession = self.succession.succeed(&self.config, &membership, now.monotonic);
@@ -329,7 +331,9 @@ impl Node {
                 HeldBack::Transaction { request, transaction } => (
                     request,
                     self.check_coordinates()
-                        .and_then(|()| self.issue_record(now, request, transaction)),
+                        .and_then(|()| self.check_evaluates())
+                        .and_then(|()| self.check_code(now.monotonic, &transaction))
+                        .and_then(|_| self.issue_record(now, request, transaction)),
                 ),
                 HeldBack::Strict { request, query } => (
                     Some(request),

@@ -38,6 +38,7 @@ impl Hash for Node {
             reconfiguration,
             guests,
             transfer,
+            declarations,
             counters: _,
             planted,
         } = self;
@@ -45,6 +46,15 @@ impl Hash for Node {
         (ceiling_asked, ceiling_took, period, pacing, evaluation).hash(state);
         (submissions, reads, agreement, quarantine, succession).hash(state);
         (ended, decrees, installing, held_back, log, mark, outbox, last_step).hash(state);
-        (is_resigning, has_resigned, reconfiguration, guests, transfer, planted).hash(state);
+        (
+            is_resigning,
+            has_resigned,
+            reconfiguration,
+            guests,
+            transfer,
+            declarations,
+            planted,
+        )
+            .hash(state);
     }
 }

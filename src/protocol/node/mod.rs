@@ -7,6 +7,7 @@
 //!
 //! Tests of whole nodes are in `tests/protocol.rs` and in the simulator.
 
+mod code;
 mod counters;
 mod epochs;
 mod fingerprint;
@@ -28,6 +29,7 @@ use succession::Succession;
 
 use super::agreement::Agreement;
 use super::config::{Membership, NodeConfig};
+use super::declared::Declarations;
 use super::decree::Decree;
 use super::evaluation::Evaluation;
 use super::message::{Append, Message};
@@ -90,6 +92,8 @@ pub struct Node {
     reconfiguration: Reconfiguration,
     /// Who is no peer of the epoch and is talked to, until when: learners, and former members.
     guests: BTreeMap<NodeId, Monotonic>,
+    /// Who has which code.
+    declarations: Declarations,
     counters: Counters,
     /// For checkers only.
     planted: Planted,
@@ -126,6 +130,7 @@ impl Node {
             has_resigned: false,
             reconfiguration: Reconfiguration::new(config.id),
             guests: BTreeMap::new(),
+            declarations: Declarations::new(config.id),
             counters: Counters::default(),
             planted: Planted::default(),
             config,
@@ -193,6 +198,7 @@ impl Node {
                     });
                 }
             }
+            Input::Declare { thunks } => self.on_declare(thunks),
             Input::Change { request, change } => {
                 let membership = self.period.membership();
                 let result = self
@@ -215,6 +221,7 @@ impl Node {
             }
         }
         self.extend_ceiling(now);
+        self.stamp_declaration(now);
         self.on_time(now);
         self.proceed_with_transfer(now, effects);
         self.reconfigure(now, effects);
@@ -303,6 +310,11 @@ impl Node {
 
     fn on_message(&mut self, now: Now, from: NodeId, message: Message, effects: &mut Vec<Effect>) {
         let epoch = message.epoch();
+        if let Message::Declared(declared) = message {
+            // Code is where it is in every epoch.
+            self.on_declared(from, declared);
+            return;
+        }
         if epoch != self.membership().epoch {
             self.on_other_epoch(now, from, message, effects);
             return;
@@ -334,6 +346,7 @@ impl Node {
             | Message::Accepted(_)
             | Message::Outbid(_)
             | Message::Decided(_) => self.on_succession(now, from, message),
+            Message::Declared(_) => unreachable!("taken in before"),
         }
     }
 
@@ -438,7 +451,9 @@ impl Node {
 
     fn on_evaluated(&mut self, now: Now, evaluated: Evaluated, effects: &mut Vec<Effect>) {
         let retry_at = now.monotonic.plus(self.config.profile.idle_tick);
+        let before = self.evaluation.blocked_by().cloned();
         self.evaluation.on_evaluated(&evaluated, retry_at);
+        self.note_blocked(before.as_ref());
         self.counters.evaluated += evaluated.settlements.len() as u64;
         let row = self.period.own_row();
         row.flushed = row.flushed.max(evaluated.flushed);
@@ -454,6 +469,7 @@ impl Node {
         let answers = self.submissions.on_evaluated(self.config.id, evaluated.settlements);
         effects.extend(answers.map(|(request, reply)| Effect::Reply { request, reply }));
         self.period.drop_through(self.evaluation.evaluated());
+        self.abandon_if_blocked(effects);
         self.forget_ended();
         self.make_room();
     }
@@ -527,9 +543,14 @@ impl Node {
 
     /// Forgets the guests that were not heard for a while.
     fn see_off(&mut self, now: Monotonic) {
+        let mut is_any = false;
         for (guest, _) in self.guests.extract_if(.., |_, until| *until <= now) {
             self.pacing.remove(guest);
             self.outbox.retain(|(to, _)| *to != guest);
+            is_any = true;
+        }
+        if is_any {
+            self.forget_declarations();
         }
     }
 
@@ -601,6 +622,8 @@ impl Node {
             {
                 self.pacing.hurry(peer);
             }
+            // Behind the row, which tells a node that is met for the first time.
+            messages.extend(self.declared_for(peer, now.monotonic));
             self.counters.frames += 1;
             effects.push(Effect::Send { to: peer, messages });
         }

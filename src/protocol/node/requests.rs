@@ -15,10 +15,12 @@ use crate::transaction::{Record, Transaction};
 impl Node {
     pub(super) fn on_submit(&mut self, now: Now, request: RequestId, transaction: Transaction) -> Result<(), Refusal> {
         self.check_serves()?;
+        self.check_evaluates()?;
         self.check_stays()?;
         self.submissions
             .check_capacity(self.period.unstable_bytes(), self.own_bytes_kept())?;
-        if !self.is_issuing() {
+        let must_wait = self.check_code(now.monotonic, &transaction)?;
+        if must_wait || !self.is_issuing() {
             let request = Some(request);
             return self.hold_back(HeldBack::Transaction { request, transaction });
         }
@@ -74,6 +76,7 @@ impl Node {
             }
             ReadMode::Strict if !self.is_issuing() => return self.hold_back(HeldBack::Strict { request, query }),
             ReadMode::Strict => {
+                self.check_evaluates()?;
                 self.check_coordinates()?;
                 let promise = self.clock.issue(now.wall).ok_or(Refusal::ClockExhausted)?;
                 self.period.issue(None, promise, self.mark);
@@ -83,6 +86,7 @@ impl Node {
             }
         };
         if bound > evaluated {
+            self.check_evaluates()?;
             self.check_not_in_future(bound, now.wall)?;
             self.want(bound, now);
         }

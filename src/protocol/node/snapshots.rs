@@ -124,6 +124,7 @@ impl Node {
         tracing::info!(%node, %bound, "goes on from a snapshot");
         self.transfer.on_restored(bound);
         self.evaluation.on_restored(bound);
+        self.declarations.on_blocked(None);
         self.counters.snapshots_installed += 1;
         self.forget_ended_through(bound);
         for period in self.ended.iter_mut().chain([&mut self.period]) {

@@ -131,6 +131,11 @@ impl Succession {
         self.detector.is_live(node, now, profile)
     }
 
+    /// Whether `node` is to be reckoned with in this epoch.
+    pub(super) fn is_present(&self, node: NodeId, now: Monotonic, profile: &Profile) -> bool {
+        self.detector.is_present(node, &self.ending, now, profile)
+    }
+
     /// Whether the epoch is fenced here: nothing more is issued or acknowledged in it.
     pub(super) fn is_fenced(&self) -> bool {
         self.acceptor.is_fenced()

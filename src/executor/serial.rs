@@ -14,9 +14,9 @@ use crate::key::{Key, KeyRange, Value};
 use crate::limits::VERSION_RETENTION;
 use crate::protocol::{Batch, Evaluated, Query, Scan};
 use crate::store::Versions;
-use crate::thunk::{Direction, Registry, Resolve, UnknownThunk, View};
+use crate::thunk::{Direction, Registry, Resolve, UnknownThunk, View, required};
 use crate::time::{Hlc, Timestamp};
-use crate::transaction::{Abort, Outcome, Settlement, Transaction, Versioned};
+use crate::transaction::{Abort, Outcome, Record, Settlement, ThunkId, Transaction, Versioned};
 
 /// Evaluates records in order over versions that it owns.
 ///
@@ -137,7 +137,7 @@ impl<V: Versions> SerialExecutor<V> {
         self.registry = registry;
     }
 
-    /// Evaluates a batch. Stops before the first record whose thunk is not registered here, and says so.
+    /// Evaluates a batch. Stops before the first record whose thunk is not registered here, and before all others of its time, and says so.
     ///
     /// *Errors* where versions can fail: nothing was evaluated, and nothing ever will be. Stop the node.
     pub fn evaluate(&mut self, batch: &Batch) -> V::Checked<Evaluated> {
@@ -147,13 +147,17 @@ impl<V: Versions> SerialExecutor<V> {
 
     fn evaluate_batch(&mut self, batch: &Batch) -> Evaluated {
         let mut settlements = Vec::with_capacity(batch.records.len());
-        for (timestamp, record) in &batch.records {
+        for (place, (timestamp, record)) in batch.records.iter().enumerate() {
             if *timestamp <= self.last {
                 continue;
             }
+            // A bound covers every record of its time, so evaluation stops before all of them or none.
+            if let Some(thunk) = self.lacking_at(&batch.records[place..]) {
+                return self.finish(timestamp.hlc.prev(), settlements, Some(thunk));
+            }
             match self.settle(*timestamp, &record.transaction) {
                 Ok(settlement) => settlements.push(settlement),
-                Err(unknown) => return self.finish(timestamp.hlc.prev(), settlements, Some(unknown)),
+                Err(unknown) => return self.finish(timestamp.hlc.prev(), settlements, Some(unknown.thunk)),
             }
             self.last = *timestamp;
             if self.versions.failure().is_some() {
@@ -161,6 +165,25 @@ impl<V: Versions> SerialExecutor<V> {
             }
         }
         self.finish(batch.upto, settlements, None)
+    }
+
+    /// The thunk that is not registered here and is needed by one of several records of the first one's time; a single record is stopped when
+    /// it is evaluated.
+    fn lacking_at(&self, records: &[(Timestamp, Arc<Record>)]) -> Option<ThunkId> {
+        let [(first, _), (second, _), ..] = records else {
+            return None;
+        };
+        if first.hlc != second.hlc {
+            return None;
+        }
+        let of_time = records.iter().take_while(|(timestamp, _)| timestamp.hlc == first.hlc);
+        let mut transactions = of_time.map(|(timestamp, record)| (timestamp, &record.transaction));
+        transactions.find_map(|(timestamp, transaction)| {
+            let is_lacking = |thunk: &ThunkId| !Resolve::is(thunk) && !self.registry.contains(thunk);
+            let thunk = required(transaction).find(is_lacking)?;
+            let is_due = Outcomes::check_age(transaction.id, timestamp.hlc).is_ok();
+            (is_due && self.ledger().first(transaction.id).is_none()).then_some(thunk)
+        })
     }
 
     /// What is known of the end of `id` here: absent if it was not evaluated, or longer ago than outcomes are kept.
@@ -287,8 +310,8 @@ impl<V: Versions> SerialExecutor<V> {
         self.outcomes.insert(target, at, cancelled.outcome);
     }
 
-    fn finish(&mut self, upto: Hlc, settlements: Vec<Settlement>, unknown: Option<UnknownThunk>) -> Evaluated {
-        // A stop before a record leaves the bound where it was if the record before has the same time.
+    fn finish(&mut self, upto: Hlc, settlements: Vec<Settlement>, blocked: Option<ThunkId>) -> Evaluated {
+        // Who is stopped again before the same record has not come further.
         let upto = upto.max(self.versions.evaluated());
         self.versions.set_evaluated(upto);
         self.digest.pass(upto);
@@ -302,7 +325,7 @@ impl<V: Versions> SerialExecutor<V> {
             settlements,
             digests,
             flushed: self.versions.flushed(),
-            blocked: unknown.map(|unknown| unknown.thunk),
+            blocked,
         }
     }
 

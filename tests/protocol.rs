@@ -352,6 +352,7 @@ fn one_node_alone_reads_a_snapshot_that_its_clock_has_yet_to_reach() {
 fn a_quarantined_node_whose_evaluation_is_blocked_does_not_ask_to_be_woken_at_once_for_ever() {
     let mut cluster = warm();
     cluster.blocked = Some(node(2));
+    cluster.corrupt = Some(node(2));
     for number in 0..40 {
         cluster.run_until_ms(1000 + number * 100);
         cluster.submit(node(1), number + 1);

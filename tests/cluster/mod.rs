@@ -270,6 +270,13 @@ impl Cluster {
         request
     }
 
+    /// The node has these thunks, in any order.
+    pub(crate) fn declare(&mut self, id: NodeId, thunks: &[ThunkId]) {
+        let thunks: BTreeSet<ThunkId> = thunks.iter().cloned().collect();
+        let thunks = thunks.into_iter().collect();
+        self.step(id, Input::Declare { thunks });
+    }
+
     pub(crate) fn read(&mut self, at: NodeId, mode: ReadMode) -> RequestId {
         let request = self.next_request();
         self.step(
@@ -442,10 +449,11 @@ impl Cluster {
             boundary: boundary(first.hlc),
             value: u64::MAX,
         };
+        let is_corrupt = self.corrupt == Some(id);
         Some(Evaluated {
             upto: first.hlc.prev(),
             settlements: Vec::new(),
-            digests: vec![digest],
+            digests: if is_corrupt { vec![digest] } else { Vec::new() },
             flushed: Hlc::ZERO,
             blocked: Some(record.transaction.thunk.clone()),
         })

@@ -41,6 +41,7 @@ pub const THUNK_NAME_BYTES_MAX: usize = 64;
 
 /// Bytes of a table's name. Beyond: the table does not compile.
 pub const TABLE_NAME_BYTES_MAX: usize = 64;
+
 /// Thunks of one registry. Beyond: registering one more is refused.
 pub const THUNKS_MAX: usize = 4_096;
 

@@ -27,6 +27,9 @@ pub trait ReplicaState: Send {
     /// Evaluates a batch, which follows on the one before.
     fn evaluate(&mut self, batch: &Batch) -> Result<Evaluated, StoreError>;
 
+    /// Evaluates what follows with these thunks, see [`SerialExecutor::set_registry`].
+    fn set_registry(&mut self, registry: Arc<Registry>);
+
     /// Reads the snapshot at `at`, see [`SerialExecutor::read`].
     fn read(&self, at: Hlc, query: &Query) -> Result<Answer, ReadError>;
 
@@ -83,6 +86,10 @@ impl MemoryState {
 impl ReplicaState for MemoryState {
     fn evaluate(&mut self, batch: &Batch) -> Result<Evaluated, StoreError> {
         Ok(self.executor.evaluate(batch))
+    }
+
+    fn set_registry(&mut self, registry: Arc<Registry>) {
+        self.executor.set_registry(registry);
     }
 
     fn read(&self, at: Hlc, query: &Query) -> Result<Answer, ReadError> {
@@ -292,6 +299,10 @@ impl ReplicaState for DiskState {
         let mut evaluated = self.executor.evaluate(batch)?;
         evaluated.flushed = self.flushed().min(evaluated.upto);
         Ok(evaluated)
+    }
+
+    fn set_registry(&mut self, registry: Arc<Registry>) {
+        self.executor.set_registry(registry);
     }
 
     fn read(&self, at: Hlc, query: &Query) -> Result<Answer, ReadError> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::code::Code;
 use super::database::{Plimsoll, Reach, Shared};
 use super::error::ReadFailed;
 
@@ -179,10 +180,12 @@ impl Builder {
                 count: self.replicas,
                 limit: MEMBERS_MAX,
             })?;
-        let registry = Arc::new(self.thunks.into_registry()?);
+        let code = Code::new(self.thunks.into_registry()?);
+        let registry = code.current();
         let clocks = Clocks::start();
         let mut stores = Vec::new();
-        if let Some(folder) = self.folder {
+        let folder = self.folder;
+        if let Some(folder) = folder.clone() {
             let (nodes, registry) = (nodes.clone(), Arc::clone(&registry));
             let opening = tokio::task::spawn_blocking(move || storage::open_all(&folder, &nodes, &registry));
             // It is not cancelled, so it can only have panicked.
@@ -198,14 +201,15 @@ impl Builder {
             .map(|handle| (handle.node, handle.inbox.clone()))
             .collect();
         // From here on what was started is stopped when this is dropped.
-        let shared = Shared::new(handles, Arc::clone(&registry), self.deadline, Reach::Within);
+        let shared = Shared::new(handles, Arc::clone(&code), self.deadline, Reach::Within);
         let mut stores = stores.into_iter();
         let count = self.replicas;
         for (number, (node, inbox)) in (0..count).zip(nodes.into_iter().zip(receivers)) {
             // Were they all to tick at once, each would answer the others' frames a whole tick late.
             let clocks = clocks.earlier(self.profile.active_tick * number / count);
+            let id = node;
             let config = NodeConfig {
-                id: node,
+                id,
                 cluster,
                 profile: self.profile.clone(),
                 seed: uuid::Uuid::new_v4().as_u64_pair().0,
@@ -223,6 +227,8 @@ impl Builder {
                         state,
                         transport,
                         clocks,
+                        code: Arc::clone(&code),
+                        folder: folder.as_ref().map(|folder| storage::folder_of(folder, id)),
                         inbox,
                     })
                 }
@@ -234,6 +240,8 @@ impl Builder {
                         state: MemoryState::new(Arc::clone(&registry)),
                         transport,
                         clocks,
+                        code: Arc::clone(&code),
+                        folder: None,
                         inbox,
                     })
                 }

@@ -8,6 +8,7 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use super::builder::{DEADLINE, OpenError};
+use super::code::Code;
 use super::database::{Plimsoll, Reach, Shared};
 use super::directory::Directory;
 use super::remote::{Remote, anywhere};
@@ -91,7 +92,7 @@ impl RemoteBuilder {
         if self.nodes.is_empty() {
             return Err(OpenError::NoNode);
         }
-        let registry = Arc::new(self.thunks.into_registry()?);
+        let code = Code::new(self.thunks.into_registry()?);
         let [first, second] = anywhere();
         let endpoint = match Endpoint::open(first, &self.credentials, self.bounds.clone()) {
             // Without IPv6.
@@ -109,7 +110,7 @@ impl RemoteBuilder {
             handles.extend(remotes.add(*node, address));
         }
         remotes.known().directory = configured;
-        let shared = Shared::new(handles, registry, self.deadline, Reach::Remote(Arc::clone(&remotes)));
+        let shared = Shared::new(handles, code, self.deadline, Reach::Remote(Arc::clone(&remotes)));
         let following = tokio::spawn(follow(Arc::downgrade(&shared), Arc::clone(&remotes)));
         remotes.known().tasks.push(following.abort_handle());
         let database = Plimsoll::new(shared);

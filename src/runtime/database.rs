@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::builder::Builder;
+use super::code::Code;
 use super::connect::{RemoteBuilder, Remotes};
 use super::error::{ChangeFailed, ReadFailed, ResolveFailed, SubmitError, Unavailable, Uncertain};
 use super::node::{Network, NodeBuilder};
@@ -40,7 +41,7 @@ const RESIGN_PATIENCE: Duration = Duration::from_secs(5);
 /// Dropping a future abandons the wait, never the transaction.
 #[derive(Clone)]
 pub struct Plimsoll {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// A transaction that took effect.
@@ -97,8 +98,8 @@ pub(super) enum Reach {
 
 pub(super) struct Shared {
     replicas: RwLock<Arc<[ReplicaHandle]>>,
-    reach: Reach,
-    registry: Arc<Registry>,
+    pub(super) reach: Reach,
+    pub(super) code: Arc<Code>,
     deadline: Duration,
     /// Whom to ask first next time.
     next: AtomicUsize,
@@ -106,16 +107,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(
-        replicas: Vec<ReplicaHandle>,
-        registry: Arc<Registry>,
-        deadline: Duration,
-        reach: Reach,
-    ) -> Arc<Self> {
+    pub(super) fn new(replicas: Vec<ReplicaHandle>, code: Arc<Code>, deadline: Duration, reach: Reach) -> Arc<Self> {
         Arc::new(Self {
             replicas: RwLock::new(replicas.into()),
             reach,
-            registry,
+            code,
             deadline,
             next: AtomicUsize::new(0),
             threads: Mutex::new(Vec::new()),
@@ -126,7 +122,7 @@ impl Shared {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
     }
 
-    fn replicas(&self) -> Arc<[ReplicaHandle]> {
+    pub(super) fn replicas(&self) -> Arc<[ReplicaHandle]> {
         Arc::clone(&self.replicas.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -239,7 +235,7 @@ impl Plimsoll {
     }
 
     pub(super) fn shared_registry(&self) -> Arc<Registry> {
-        Arc::clone(&self.shared.registry)
+        self.shared.code.current()
     }
 
     pub(super) fn deadline(&self) -> Duration {
@@ -274,7 +270,7 @@ impl Plimsoll {
     /// *Errors*: see [`SubmitError`].
     pub async fn submit_as<T: Thunk>(&self, id: TransactionId, thunk: &T) -> Result<Committed<T::Output>, SubmitError> {
         let arguments = client::arguments(thunk)?;
-        let transaction = client::admit(&self.shared.registry, id, ThunkId::of::<T>(), arguments)?;
+        let transaction = client::admit(&self.shared.code.current(), id, ThunkId::of::<T>(), arguments)?;
         let settlement = self.settle(transaction).await?;
         committed::<T>(&settlement)
     }
@@ -288,7 +284,7 @@ impl Plimsoll {
         thunk: ThunkId,
         arguments: Value,
     ) -> Result<Settlement, SubmitError> {
-        self.settle(client::admit(&self.shared.registry, id, thunk, arguments)?)
+        self.settle(client::admit(&self.shared.code.current(), id, thunk, arguments)?)
             .await
     }
 

@@ -2,6 +2,8 @@
 //!
 //! A flush is written by a thread of its own, one at a time, while evaluation goes on.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
@@ -16,10 +18,11 @@ use super::replica::{Done, Tried};
 use crate::executor::{Answer, ReadError, Search, Status};
 use crate::id::{Epoch, NodeId, TransactionId};
 use crate::protocol::message::{Message, SnapshotChunk, SnapshotRequest};
-use crate::protocol::{Batch, Query, SyncMark};
-use crate::replica::ReplicaState;
+use crate::protocol::{Batch, Divergence, Query, SyncMark};
+use crate::replica::{Recent, ReplicaState};
 use crate::store::StoreError;
 use crate::store::versions::Flushed;
+use crate::thunk::Registry;
 use crate::time::Hlc;
 use crate::transaction::Transaction;
 
@@ -31,6 +34,9 @@ const LOG_PAUSE: Duration = Duration::from_millis(1);
 
 /// After so much timestamp time anything is.
 const FLUSH_AFTER_MS: u64 = 5_000;
+
+/// Bytes of a dump that go into the log where there is no folder for it.
+const LOGGED_BYTES_MAX: usize = 16 << 10;
 
 /// What there is to do.
 pub(crate) enum Work {
@@ -62,6 +68,10 @@ pub(crate) enum Work {
     },
     AddChunk(Vec<u8>),
     Restore(Hlc),
+    /// What follows is evaluated with these thunks.
+    Load(Arc<Registry>),
+    /// The replica has found itself different from a majority.
+    Dump(Divergence),
     DiscardChunks,
     /// A flush was written, or could not be.
     Flushed(Flushed),
@@ -74,6 +84,10 @@ pub(crate) struct Evaluator<S> {
     state: S,
     watches: Watches,
     node: NodeId,
+    /// Where a dump goes; none for a replica in memory.
+    folder: Option<PathBuf>,
+    /// What would be dumped.
+    recent: Recent,
     /// The last mark whose entries are durable.
     logged: Arc<AtomicU64>,
     work: Sender<Work>,
@@ -88,6 +102,7 @@ impl<S: ReplicaState> Evaluator<S> {
     pub(crate) fn new(
         state: S,
         node: NodeId,
+        folder: Option<PathBuf>,
         logged: Arc<AtomicU64>,
         work: Sender<Work>,
         done: UnboundedSender<Done>,
@@ -96,6 +111,8 @@ impl<S: ReplicaState> Evaluator<S> {
             state,
             watches: Watches::default(),
             node,
+            folder,
+            recent: Recent::default(),
             logged,
             work,
             done,
@@ -130,6 +147,7 @@ impl<S: ReplicaState> Evaluator<S> {
             Work::Evaluate(batch, mark) => {
                 let evaluated = self.state.evaluate(&batch)?;
                 let upto = evaluated.upto;
+                self.recent.note(&batch, upto);
                 self.tell(Done::Evaluated(evaluated));
                 self.flush_if_due(upto, mark);
                 self.tell_watches();
@@ -164,6 +182,8 @@ impl<S: ReplicaState> Evaluator<S> {
                 self.tell(Done::Restored(bound));
                 self.tell_watches();
             }
+            Work::Load(registry) => self.state.set_registry(registry),
+            Work::Dump(divergence) => self.dump(&divergence),
             Work::DiscardChunks => self.state.discard(),
             Work::Stop => {}
             Work::Flushed(flushed) => match self.state.end_flush(flushed) {
@@ -188,6 +208,28 @@ impl<S: ReplicaState> Evaluator<S> {
         for work in work {
             // The other end is this evaluator's own.
             let _ = self.work.send(work);
+        }
+    }
+
+    /// Shows the transactions among which this replica went another way, in a file of its folder or, without one, the first of them in the log.
+    fn dump(&self, divergence: &Divergence) {
+        let dump = self.recent.dump(self.node, divergence, |id| self.state.status(id).ok());
+        let (node, transactions) = (self.node, self.recent.suspects(divergence));
+        let Some(folder) = &self.folder else {
+            let first = &dump[..dump.floor_char_boundary(LOGGED_BYTES_MAX)];
+            tracing::error!(%node, transactions, "went another way than a majority among these transactions: {first}");
+            return;
+        };
+        let file = folder.join(format!("divergence-{}.txt", divergence.own.boundary.unix_millis()));
+        match fs::write(&file, dump) {
+            Ok(()) => {
+                let file = file.display();
+                tracing::error!(%node, transactions, %file, "went another way than a majority among the transactions in this file");
+            }
+            Err(error) => {
+                let file = file.display();
+                tracing::error!(%node, transactions, %file, %error, "the transactions of the divergence cannot be written");
+            }
         }
     }
 

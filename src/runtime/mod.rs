@@ -12,6 +12,7 @@
 
 mod builder;
 mod changes;
+mod code;
 mod connect;
 mod database;
 mod directory;

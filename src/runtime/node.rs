@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::builder::{DEADLINE, OpenError};
 use super::changes::nothing_new;
+use super::code::Code;
 use super::database::{Plimsoll, Reach, Shared};
 use super::directory::Directory;
 use super::remote::Remote;
@@ -158,17 +159,18 @@ impl NodeBuilder {
                 count: members.len() as u32,
                 limit: crate::limits::MEMBERS_MAX,
             })?;
-        let registry = Arc::new(self.thunks.into_registry()?);
+        let code = Code::new(self.thunks.into_registry()?);
         let cluster = self.credentials.cluster();
         let endpoint = Arc::new(Endpoint::open(self.listen, &self.credentials, self.bounds)?);
         let opening = {
-            let (folder, registry) = (folder.clone(), Arc::clone(&registry));
+            let (folder, registry) = (folder.clone(), code.current());
             tokio::task::spawn_blocking(move || storage::open_one(&folder, own, cluster, &registry))
         };
         // It is not cancelled, so it can only have panicked.
         let opened = opening
             .await
             .unwrap_or_else(|failed| resume_unwind(failed.into_panic()))?;
+        let replica_folder = folder.clone();
         let clocks = Clocks::start();
         let config = NodeConfig {
             id: own,
@@ -207,7 +209,7 @@ impl NodeBuilder {
         };
         let shared = Shared::new(
             vec![handle.clone()],
-            Arc::clone(&registry),
+            Arc::clone(&code),
             self.deadline,
             Reach::Node(network),
         );
@@ -217,9 +219,11 @@ impl NodeBuilder {
             state: opened.state,
             transport: peers,
             clocks,
+            code: Arc::clone(&code),
+            folder: Some(replica_folder),
             inbox,
         })?);
-        endpoint.serve(service(handle, registry, places));
+        endpoint.serve(service(handle, code, places));
         Ok(Plimsoll::new(shared))
     }
 }
@@ -307,13 +311,13 @@ async fn tell(endpoint: Arc<Endpoint>, places: Arc<Places>) {
 }
 
 /// What comes in: frames for the replica, and requests.
-fn service(replica: ReplicaHandle, registry: Arc<Registry>, places: Arc<Places>) -> Service {
+fn service(replica: ReplicaHandle, code: Arc<Code>, places: Arc<Places>) -> Service {
     let ReplicaHandle {
         inbox: frames, calls, ..
     } = replica;
     let take = move |from, messages| frames.try_send(Event::Frame { from, messages }).is_ok();
     Service::new(take, move |caller, bytes: Vec<u8>| {
-        let (calls, registry, places) = (calls.clone(), Arc::clone(&registry), Arc::clone(&places));
+        let (calls, registry, places) = (calls.clone(), code.current(), Arc::clone(&places));
         async move {
             let response = match decode(&bytes) {
                 Ok(request) => answer(caller, request, &calls, &registry, &places).await,

@@ -7,6 +7,7 @@
 use bincode::{Decode, Encode};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::task::Poll;
@@ -16,6 +17,7 @@ use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, ch
 use tokio::sync::oneshot;
 
 use super::changes::{ChangesReply, NotTold};
+use super::code::Code;
 use super::evaluator::{Evaluator, Work};
 use super::log::{self, LogView, MayBeFull, Write};
 use super::time::{Clocks, Waiter};
@@ -46,8 +48,13 @@ const INPUTS_AT_ONCE: usize = 256;
 
 /// What comes from outside.
 pub(crate) enum Event {
-    Frame { from: NodeId, messages: Vec<Message> },
+    Frame {
+        from: NodeId,
+        messages: Vec<Message>,
+    },
     Resign(oneshot::Sender<()>),
+    /// The process has other code than before.
+    Load,
     Stop,
 }
 
@@ -162,6 +169,9 @@ pub(crate) struct Parts<L, S, T> {
     pub(crate) state: S,
     pub(crate) transport: T,
     pub(crate) clocks: Clocks,
+    pub(crate) code: Arc<Code>,
+    /// The replica's own; none in memory.
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) inbox: Inbox,
 }
 
@@ -181,6 +191,8 @@ where
         state,
         transport,
         clocks,
+        code,
+        folder,
         inbox,
     } = parts;
     let id = node.id();
@@ -188,7 +200,14 @@ where
     let (writes, to_write) = mpsc::channel();
     let (work, to_do) = mpsc::channel();
     let view = LogView::default();
-    let evaluator = Evaluator::new(state, id, Arc::clone(&view.logged), work.clone(), done_in.clone());
+    let evaluator = Evaluator::new(
+        state,
+        id,
+        folder,
+        Arc::clone(&view.logged),
+        work.clone(),
+        done_in.clone(),
+    );
     let (log_done, work_done) = (done_in.clone(), done_in);
     let log_view = view.clone();
     let name = |part: &str| format!("plimsoll-{id}-{part}");
@@ -203,6 +222,7 @@ where
     let replica = Replica {
         node,
         clocks,
+        code,
         transport,
         writes,
         work,
@@ -244,6 +264,7 @@ enum Waiting {
 struct Replica<T> {
     node: Node,
     clocks: Clocks,
+    code: Arc<Code>,
     transport: T,
     writes: mpsc::Sender<Write>,
     work: mpsc::Sender<Work>,
@@ -278,7 +299,7 @@ impl<T: Transport> Replica<T> {
     fn run(mut self, mut inbox: Inbox, mut done: UnboundedReceiver<Done>) {
         let id = self.node.id();
         let waiter = Waiter::of_this_thread();
-        self.step(Input::Wake);
+        self.declare();
         loop {
             let wake_at = self.node.wake_at();
             let deadline = (wake_at != Monotonic::NEVER).then(|| self.clocks.moment(wake_at));
@@ -360,9 +381,19 @@ impl<T: Transport> Replica<T> {
                     self.step(Input::Resign);
                 }
             }
+            Event::Load => {
+                self.hand_out(Work::Load(self.code.current()));
+                self.declare();
+            }
             Event::Stop => return Err(Stop),
         }
         Ok(())
+    }
+
+    /// Tells the node which code there is. The executor has it, or is given it before the next batch.
+    fn declare(&mut self) {
+        let thunks = self.code.current().ids().cloned().collect();
+        self.step(Input::Declare { thunks });
     }
 
     fn on_call(&mut self, call: Call) {
@@ -467,6 +498,7 @@ impl<T: Transport> Replica<T> {
             }
             Effect::Quarantine(divergence) => {
                 tracing::error!(node = %self.node.id(), ?divergence, "is quarantined: its state differs from that of a majority");
+                self.hand_out(Work::Dump(divergence));
             }
         }
     }

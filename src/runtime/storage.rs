@@ -1,7 +1,7 @@
 //! The stores of the replicas of one folder: made, or opened and replayed.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::builder::OpenError;
@@ -48,13 +48,13 @@ pub(crate) fn open_all(folder: &Path, nodes: &[NodeId], registry: &Arc<Registry>
     let mut cluster = ClusterId::new(uuid::Uuid::new_v4().as_u128());
     let mut stores: Vec<Opened> = Vec::new();
     for node in nodes {
-        let disk = FolderDisk::open(folder.join(format!("replica-{}", node.number())))?;
+        let disk = FolderDisk::open(folder_of(folder, *node))?;
         let opened = open(Arc::new(disk), *node, cluster, registry)?;
         if let Some(first) = stores.first()
             && first.identity.cluster != opened.identity.cluster
         {
             return Err(StoreError::Foreign {
-                folder: folder.join(format!("replica-{}", node.number())).display().to_string(),
+                folder: folder_of(folder, *node).display().to_string(),
                 found: format!("cluster {}", opened.identity.cluster),
                 expected: format!("cluster {}", first.identity.cluster),
             }
@@ -64,6 +64,11 @@ pub(crate) fn open_all(folder: &Path, nodes: &[NodeId], registry: &Arc<Registry>
         stores.push(opened);
     }
     Ok(stores)
+}
+
+/// The folder of one of the replicas in `folder`.
+pub(crate) fn folder_of(folder: &Path, node: NodeId) -> PathBuf {
+    folder.join(format!("replica-{}", node.number()))
 }
 
 /// The store of `node` in `folder`; made if there is none.

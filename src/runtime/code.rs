@@ -1,0 +1,48 @@
+//! The thunks that a process has, which may become more while it runs.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::database::{Plimsoll, Reach};
+use super::replica::Event;
+use crate::thunk::{Registry, RegistryError, Thunk};
+
+/// The registry of the replicas and handles of one database in this process.
+pub(crate) struct Code(RwLock<Arc<Registry>>);
+
+impl Code {
+    pub(super) fn new(registry: Registry) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(Arc::new(registry))))
+    }
+
+    /// As it is now. It never changes; another one takes its place.
+    pub(crate) fn current(&self) -> Arc<Registry> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn register<T: Thunk>(&self) -> Result<(), RegistryError> {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = Registry::clone(&current);
+        registry.register::<T>()?;
+        *current = Arc::new(registry);
+        Ok(())
+    }
+}
+
+impl Plimsoll {
+    /// Registers a thunk while the database runs: it can be submitted by this handle and its clones from now on, and the replicas of this
+    /// process evaluate it. One that was stopped by it goes on.
+    ///
+    /// It is gone with the process: name it to the builder as well. A cluster takes transactions of it once every member has it.
+    ///
+    /// *Errors* when its name and version are taken or its name is unusable; then nothing changed.
+    pub async fn register<T: Thunk>(&self) -> Result<(), RegistryError> {
+        self.shared.code.register::<T>()?;
+        if !matches!(self.shared.reach, Reach::Remote(_)) {
+            for replica in self.shared.replicas().iter() {
+                // One that has stopped needs no code.
+                let _ = replica.inbox.send(Event::Load).await;
+            }
+        }
+        Ok(())
+    }
+}

@@ -15,6 +15,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 mod thunks;
+mod versions;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,7 @@ pub use choice::{Choice, ChoiceError};
 pub(crate) use cycle::next_place;
 pub use stored::{counter_of, counter_range};
 pub use thunks::registry;
+pub use versions::{ListCode, in_second_version};
 
 /// Keys that one read asks for at most, where a workload reads all that there are.
 const READ_KEYS_MAX: usize = 10_000;

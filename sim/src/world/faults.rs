@@ -32,6 +32,8 @@ pub(super) enum Fault {
     Slow { node: usize, part: SlowPart, factor: f64 },
     /// A wall clock is set.
     ClockStep { node: usize, by_ns: i64 },
+    /// Other code lies on a machine: its node has it when it starts next.
+    Install { node: usize, registry: usize },
     /// Members are to be changed.
     Change { node: usize, change: Change },
 }

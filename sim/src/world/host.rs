@@ -17,8 +17,8 @@ use plimsoll::protocol::config::{Membership, NodeConfig};
 use plimsoll::protocol::invariants::Violation;
 use plimsoll::protocol::node::{Counters, Node};
 use plimsoll::protocol::peers::Peers;
-use plimsoll::protocol::{Batch, Effect, Evaluated, Input, LogEntry, Reply, SyncMark};
-use plimsoll::replica::{DiskState, ReplicaState};
+use plimsoll::protocol::{Batch, Divergence, Effect, Evaluated, Input, LogEntry, Reply, SyncMark};
+use plimsoll::replica::{DiskState, Recent, ReplicaState};
 use plimsoll::time::Hlc;
 
 use log::weigh;
@@ -64,6 +64,8 @@ pub(super) struct Host {
     /// What the nodes counted that have run here and do no more.
     counted: Counters,
     breaches: Vec<Breach>,
+    /// What its replica has shown when it found itself different from a majority.
+    dump: Option<String>,
 }
 
 /// A node in one run of its process.
@@ -88,6 +90,8 @@ struct Running {
     /// The watermark and the evaluated bound after the last step.
     bounds: (Hlc, Hlc),
     snapshots: Snapshots,
+    /// What would be dumped if the replica found itself different from a majority.
+    recent: Recent,
     effects: Vec<Effect>,
 }
 
@@ -116,6 +120,7 @@ impl Running {
             flush: None,
             changes: BTreeSet::new(),
             snapshots: Snapshots::default(),
+            recent: Recent::default(),
             effects: Vec::new(),
         }
     }
@@ -158,6 +163,7 @@ impl Host {
             paused_until_us: 0,
             counted: Counters::default(),
             breaches: Vec::new(),
+            dump: None,
         }
     }
 
@@ -204,7 +210,11 @@ impl Host {
 
     /// A new node's first step.
     pub(super) fn start(&mut self, time_us: u64, outside: &mut Outside) {
-        self.step(time_us, 0, Input::Wake, outside);
+        let Some(running) = &self.running else {
+            return;
+        };
+        let thunks = running.stores.state.executor().registry().ids().cloned().collect();
+        self.step(time_us, 0, Input::Declare { thunks }, outside);
     }
 
     /// A frame has come and was decoded.
@@ -384,7 +394,7 @@ impl Host {
                 let now_us = self.protocol.work(0);
                 self.trip(now_us, |trigger| *trigger == Trigger::Resigned, outside);
             }
-            Effect::Quarantine(_) => {}
+            Effect::Quarantine(divergence) => self.dump(&divergence),
         }
     }
 
@@ -418,12 +428,21 @@ impl Host {
                 id: settlement.id,
                 outcome_hash: content_of(&(settlement.effective, &settlement.outcome)),
             }));
+        running.recent.note(&batch, evaluated.upto);
         running.batch = Some(evaluated);
         self.flush_if_due(at_us, outside);
         self.executor.begin(at_us);
         let done_us = self.executor.work(records * outside.prices.evaluation);
         let (node, incarnation) = (self.place as u16, self.incarnation);
         outside.queue.push(done_us, Event::Evaluated { node, incarnation });
+    }
+
+    /// The replica has found itself different from a majority.
+    fn dump(&mut self, divergence: &Divergence) {
+        if let Some(Running { recent, stores, .. }) = &self.running {
+            let status = |id| stores.state.status(id).ok();
+            self.dump = Some(recent.dump(self.id, divergence, status));
+        }
     }
 
     /// Sees to it that the node is woken at `wake_us` or before. A later wake stays in the queue and counts no more.
@@ -497,6 +516,7 @@ impl Host {
             executor_busy_us: self.executor.busy_us(),
             syncs: self.disk.syncs(),
             bytes_logged: self.disk.bytes(),
+            dump: self.dump,
             divergence: self
                 .running
                 .as_ref()

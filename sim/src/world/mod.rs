@@ -67,6 +67,8 @@ pub struct World<C> {
     answers: u64,
     /// What will go wrong with machines, and when, in microseconds.
     plan: Vec<(u64, Fault)>,
+    /// Code that is to be installed, by its number in the plan.
+    registries: Vec<Arc<Registry>>,
     /// How many members the first epoch has.
     members: usize,
     load_us: u64,
@@ -135,11 +137,27 @@ impl<C: Clients> World<C> {
             disks: Vec::new(),
             answers: 0,
             plan,
+            registries: Vec::new(),
             members: membership.members.len(),
             load_us,
             limit_us: load_us + us(scenario.world.drain_s * 1e3),
             phase: Phase::Load,
         })
+    }
+
+    /// Other code is put on a machine at that moment, in seconds since the start: its node has these thunks, and no others, from its next start
+    /// on. A step of a rolling upgrade, together with a crash of the scenario that starts the node again.
+    ///
+    /// *Panics* where there is no such node.
+    pub fn install(&mut self, at_s: f64, node: usize, registry: Arc<Registry>) {
+        assert!(node < self.hosts.len(), "node {node} of {}", self.hosts.len());
+        let number = self.registries.len();
+        self.registries.push(registry);
+        let install = Fault::Install { node, registry: number };
+        let at_us = us(at_s * 1e3);
+        // In front of what happens at the same moment: the node that starts then has it.
+        let place = self.plan.partition_point(|(planned_us, _)| *planned_us < at_us);
+        self.plan.insert(place, (at_us, install));
     }
 
     /// Runs to the end, and gives what happened, and the clients with what they saw.
@@ -333,6 +351,10 @@ impl<C: Clients> World<C> {
                 let off_ns = self.hosts[node].set_clock(time_us, by_ns);
                 let is_beyond = off_ns.unsigned_abs() > CLOCK_LIMIT_NS;
                 count(outside, if is_beyond { "clock-beyond-limit" } else { "clock-step" });
+            }
+            Fault::Install { node, registry } => {
+                self.hosts[node].install(Arc::clone(&self.registries[registry]));
+                count(outside, "install");
             }
             Fault::Change { node, change } => {
                 if self.hosts[node].change(time_us, change, outside) {

@@ -159,6 +159,8 @@ pub struct NodeSummary {
     pub bytes_logged: u64,
     /// Why it has stopped serving; absent in a sound one.
     pub divergence: Option<Divergence>,
+    /// The transactions among which it happened, as a real node would write them into a file; absent in one that never differed.
+    pub dump: Option<String>,
     /// How far its wall clock was off at the end, in nanoseconds.
     pub clock_offset_ns: i64,
 }

@@ -142,6 +142,11 @@ impl Storage {
         }
     }
 
+    /// What is opened from now on evaluates with these thunks.
+    pub(super) fn install(&mut self, registry: Arc<Registry>) {
+        self.registry = registry;
+    }
+
     /// Another disk in the place of this one, empty.
     pub(super) fn replace(&mut self, id: StorageId) {
         self.happened = self.faults();

@@ -1,9 +1,12 @@
 //! What befalls a machine: its node crashes and starts again, stands still, is slow, loses its time, or is told to change.
 
+use std::sync::Arc;
+
 use plimsoll::id::{Epoch, NodeId, RequestId, StorageId};
 use plimsoll::protocol::node::Node;
 use plimsoll::protocol::peers::Peers;
 use plimsoll::protocol::{Change, Input};
+use plimsoll::thunk::Registry;
 use plimsoll::time::Hlc;
 use plimsoll::transaction::Record;
 
@@ -156,6 +159,11 @@ impl Host {
         running.changes.insert(request);
         self.step(time_us, outside.prices.call, Input::Change { request, change }, outside);
         true
+    }
+
+    /// The node has these thunks when it starts next.
+    pub(in crate::world) fn install(&mut self, registry: Arc<Registry>) {
+        self.storage.install(registry);
     }
 
     /// The node is to resign.

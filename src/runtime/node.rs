@@ -342,7 +342,10 @@ async fn answer(
         },
         Request::Change(change) => call(calls, |reply| Call::Change { change, reply }, Response::Reply).await,
         Request::Status(id) => call(calls, |reply| Call::Status { id, reply }, Response::Status).await,
-        Request::Inspect => call(calls, |reply| Call::Inspect { reply }, Response::Inspected).await,
+        Request::Inspect => {
+            let inspected = |status| Response::Inspected(Box::new(status));
+            call(calls, |reply| Call::Inspect { reply }, inspected).await
+        }
         Request::Read { mode, query } => {
             let call = |reply| Call::Read { mode, query, reply };
             read(calls, call, Response::Rows).await

@@ -187,7 +187,7 @@ impl Remote {
             }
             Call::Inspect { reply } => {
                 if let Ok(Response::Inspected(status)) = self.request(&Request::Inspect).await {
-                    let _ = reply.send(status);
+                    let _ = reply.send(*status);
                 }
             }
         }

@@ -129,6 +129,8 @@ pub struct ReplicaStatus {
     pub evaluated: Hlc,
     /// The thunk that is not registered here and stops evaluation; absent in a sound one.
     pub blocked: Option<ThunkId>,
+    /// The thunks that are registered there, ascending.
+    pub thunks: Vec<ThunkId>,
     /// Why it has stopped serving; absent in a sound one.
     pub divergence: Option<Divergence>,
     /// What it has counted since it started.
@@ -528,6 +530,7 @@ impl<T: Transport> Replica<T> {
             watermark: self.node.watermark(),
             evaluated: self.node.evaluated(),
             blocked: self.node.blocked_by().cloned(),
+            thunks: self.code.current().ids().cloned().collect(),
             divergence: self.node.quarantine().cloned(),
             counters: *self.node.counters(),
         }

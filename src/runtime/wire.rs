@@ -56,7 +56,7 @@ pub(super) enum Response {
     Reply(Reply),
     Rows(Result<(Hlc, Answer), ReadError>),
     Status(Status),
-    Inspected(ReplicaStatus),
+    Inspected(Box<ReplicaStatus>),
     /// Where nodes are, as far as the node knows.
     Directory(Directory),
     /// The replica has stopped, and has not seen the request.

@@ -8,6 +8,8 @@ use plimsoll::Plimsoll;
 use plimsoll::id::NodeId;
 use plimsoll::protocol::Change;
 use plimsoll::runtime::{ChangeFailed, ReplicaStatus};
+use plimsoll::thunk::RESERVED_PREFIX;
+use plimsoll::transaction::ThunkId;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -108,6 +110,12 @@ fn numbers(nodes: &[NodeId]) -> Vec<u32> {
 fn listed(nodes: &[NodeId]) -> String {
     let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
     nodes.join(" ")
+}
+
+/// What is registered on a node beside the built-in thunks.
+fn thunks_of_users(status: &ReplicaStatus) -> Vec<String> {
+    let of_users = |thunk: &&ThunkId| !thunk.name.starts_with(RESERVED_PREFIX);
+    status.thunks.iter().filter(of_users).map(ToString::to_string).collect()
 }
 
 /// How a node stands, in one word and in JSON.
@@ -211,6 +219,7 @@ fn report(asked: &BTreeSet<u32>, found: &[ReplicaStatus], now_ms: u64) -> Answer
             "watermark_behind_ms": watermark,
             "evaluated": status.evaluated.to_string(),
             "evaluated_behind_ms": evaluated,
+            "thunks": thunks_of_users(status),
         }));
     }
     let answer = Answer::new(columns(&lines), json!({ "nodes": nodes }));

@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn a_guarded_transaction_needs_the_guarded_thunk_and_another_only_its_own() {
         let (inner, outer) = (thunk("transfer", 2), ThunkId::of::<Guarded>());
-        assert_eq!(needs(inner.clone(), Value::default()), [inner.clone()]);
+        assert_eq!(needs(inner.clone(), Value::default()), vec![inner.clone()]);
         let guarded = Guarded::new(&inner, Value::default(), Guards::default(), None);
         let arguments = codec::encode_value(&guarded).expect("small");
         assert_eq!(needs(outer.clone(), arguments), [outer.clone(), inner]);

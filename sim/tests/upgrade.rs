@@ -112,12 +112,12 @@ fn upgrade(seed: u64, scenario: &Scenario, installs: &[(f64, usize, ListCode)], 
         warm_up_us: 0,
         load_us: (LOAD_S * 1e6) as u64,
     };
-    let workload = Mixed {
+    let workload: Box<dyn Workload> = Box::new(Mixed {
         lists: build(&scenario.workload).expect("uniform"),
         calls: 0,
         is_second,
-    };
-    let fleet = Fleet::new(settings, Box::new(workload));
+    });
+    let fleet = Fleet::new(settings, workload);
     let first = Arc::new(ListCode::First.registry());
     let mut world = World::new(scenario, Seed(seed), fleet, &first).unwrap_or_else(|problems| panic!("{problems:?}"));
     for (at_s, node, code) in installs {

@@ -322,10 +322,10 @@ fn told_by_resolver(resolver: Option<TransactionId>, outcome: &Outcome) -> Resul
 fn told_by_outcome(resolver: Option<TransactionId>, at: Timestamp, outcome: Outcome) -> Result<Told, String> {
     match outcome {
         Outcome::Committed(output) => Ok(Told::Reply(Reply::Committed { at, output })),
-        Outcome::Aborted(Abort::Refused(reason)) => Ok(Told::Reply(Reply::Aborted(reason))),
+        Outcome::Aborted(abort @ Abort::Refused(_)) => Ok(Told::Reply(Reply::Aborted(abort))),
         // By whom else: nobody knows the id but its client.
-        Outcome::Aborted(Abort::Cancelled { by }) if Some(by) == resolver => {
-            Ok(Told::Reply(Reply::Aborted(CANCELLED.to_owned())))
+        Outcome::Aborted(abort @ Abort::Cancelled { by }) if Some(by) == resolver => {
+            Ok(Told::Reply(Reply::Aborted(abort)))
         }
         Outcome::Aborted(Abort::Expired { .. }) => Ok(expired()),
         Outcome::Aborted(abort @ (Abort::Stale { .. } | Abort::Reserved { .. })) => {

@@ -14,6 +14,7 @@ use plimsoll::protocol::{Query, ReadMode};
 use plimsoll::time::{Hlc, Timestamp};
 use plimsoll::transaction::{Abort, ThunkId};
 
+use super::doubt::CANCELLED;
 use super::recorder::End;
 use crate::history::MicroOperation;
 use crate::port::Answer;
@@ -79,7 +80,7 @@ pub enum Reply {
         output: Value,
     },
     /// The transaction certainly took no effect: its thunk refused it, or its client has cancelled it.
-    Aborted(String),
+    Aborted(Abort),
     /// The transaction certainly took no effect: what its stages had seen has changed, or is reserved by another.
     Stale {
         /// Where it was evaluated.
@@ -155,8 +156,8 @@ impl Reply {
         match self {
             Self::Committed { at, .. } => End::Ok(*at),
             Self::Rows { at, .. } => End::Ok(Timestamp::last_at(*at)),
-            Self::Aborted(reason) => End::Aborted(reason.clone()),
-            Self::Stale { abort, .. } => End::Aborted(abort.to_string()),
+            Self::Aborted(Abort::Cancelled { .. }) => End::Aborted(CANCELLED.to_owned()),
+            Self::Aborted(abort) | Self::Stale { abort, .. } => End::Aborted(abort.to_string()),
             Self::Passed => unreachable!("a pause is no call by itself"),
             Self::Refused(reason) => End::Refused(reason.clone()),
             Self::Unknown(reason) => End::Unknown(reason.clone()),

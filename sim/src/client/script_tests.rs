@@ -3,7 +3,7 @@
 use plimsoll::key::{Key, Value};
 use plimsoll::protocol::{Query, ReadMode};
 use plimsoll::thunk::CompareAndSet;
-use plimsoll::transaction::ThunkId;
+use plimsoll::transaction::{Abort, ThunkId};
 
 use super::doubt_tests::{RETRY, unreliable};
 use super::fake::Fake;
@@ -88,7 +88,7 @@ impl Script for Swap {
                     arguments: plimsoll::client::arguments(&thunk).unwrap(),
                 })
             }
-            Reply::Aborted(reason) if reason.starts_with("expected ") => self.read(),
+            Reply::Aborted(Abort::Refused(_)) => self.read(),
             Reply::Committed { at, .. } => Next::Done(Ending {
                 end: End::Ok(at),
                 steps: Some(self.steps(Some(self.read))),

@@ -4,7 +4,7 @@
 //! the report with the history that it rests on. Beside the main program this is the only place that reads the wall clock, to say
 //! how fast the simulation was; nothing that happens in it depends on that.
 
-mod judge;
+pub(crate) mod judge;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -142,7 +142,7 @@ fn serves(scenario: &Scenario, node: usize) -> bool {
 }
 
 /// What a scenario asks of its clients.
-fn settings(scenario: &Scenario, topology: &Topology, seed: Seed) -> FleetSettings {
+pub(crate) fn settings(scenario: &Scenario, topology: &Topology, seed: Seed) -> FleetSettings {
     let (world, workload) = (&scenario.world, &scenario.workload);
     let regions = 0..topology.regions().len();
     FleetSettings {
@@ -199,7 +199,7 @@ fn bounds(topology: &Topology) -> Vec<(String, f64)> {
 }
 
 /// What really went wrong, by kind.
-fn faults(scenario: &Scenario, run: &Run) -> BTreeMap<String, u64> {
+pub(crate) fn faults(scenario: &Scenario, run: &Run) -> BTreeMap<String, u64> {
     let counts = &run.network;
     let mut kinds = run.faults.clone();
     kinds.extend([

@@ -27,22 +27,40 @@ pub struct Shrunk {
 /// *Given* a concrete scenario, see [`draw`](crate::swarm::draw).
 pub fn shrink(scenario: &Scenario, seed: u64) -> Option<Shrunk> {
     let check = failing_check(scenario, seed)?;
-    let mut shrinker = Shrinker {
-        scenario: scenario.clone(),
-        seed,
-        check,
-        is_within: budget::check(scenario).is_ok(),
-        runs: 1,
-    };
+    let mut fails = |smaller: &Scenario| failing_check(smaller, seed).as_ref() == Some(&check);
+    let mut shrinker = Shrinker::new(scenario, RUNS_MAX, &mut fails);
+    shrinker.runs = 1;
     shrinker.drop_faults();
     shrinker.quieten();
     shrinker.lighten();
     shrinker.drop_faults();
     Some(Shrunk {
         scenario: shrinker.scenario,
-        check: shrinker.check,
         runs: shrinker.runs,
+        check,
     })
+}
+
+/// The same of the faults alone, with at most so many runs.
+///
+/// *Given* a scenario that fails, and what says whether another one fails alike.
+pub fn shrink_faults(scenario: &Scenario, runs_max: usize, fails: &mut dyn FnMut(&Scenario) -> bool) -> Scenario {
+    let mut shrinker = Shrinker::new(scenario, runs_max, fails);
+    // Most mistakes of a thunk need no fault at all.
+    let mut calm = scenario.clone();
+    let FaultsConfig {
+        beyond_budget, planted, ..
+    } = scenario.faults;
+    calm.faults = FaultsConfig {
+        beyond_budget,
+        planted,
+        ..FaultsConfig::default()
+    };
+    if !shrinker.attempt(calm) {
+        shrinker.drop_faults();
+        shrinker.quieten();
+    }
+    shrinker.scenario
 }
 
 /// The first check that fails.
@@ -52,24 +70,34 @@ fn failing_check(scenario: &Scenario, seed: u64) -> Option<String> {
     Some(first.check.clone())
 }
 
-struct Shrinker {
+struct Shrinker<'a> {
     scenario: Scenario,
-    seed: u64,
-    check: String,
+    fails: &'a mut dyn FnMut(&Scenario) -> bool,
     /// Whether the scenario is within the budget.
     is_within: bool,
     runs: usize,
+    runs_max: usize,
 }
 
-impl Shrinker {
+impl<'a> Shrinker<'a> {
+    fn new(scenario: &Scenario, runs_max: usize, fails: &'a mut dyn FnMut(&Scenario) -> bool) -> Self {
+        Self {
+            scenario: scenario.clone(),
+            fails,
+            is_within: budget::check(scenario).is_ok(),
+            runs: 0,
+            runs_max,
+        }
+    }
+
     /// Takes `smaller` if it still fails. *Gives* whether it does.
     fn attempt(&mut self, smaller: Scenario) -> bool {
         let is_beyond = self.is_within && budget::check(&smaller).is_err();
-        if self.runs >= RUNS_MAX || smaller == self.scenario || is_beyond {
+        if self.runs >= self.runs_max || smaller == self.scenario || is_beyond {
             return false;
         }
         self.runs += 1;
-        let fails = failing_check(&smaller, self.seed).is_some_and(|check| check == self.check);
+        let fails = (self.fails)(&smaller);
         if fails {
             self.scenario = smaller;
         }

@@ -26,7 +26,19 @@ pub(super) fn judge(
     finals: Vec<FinalCounters>,
 ) -> BTreeMap<&'static str, Verdict> {
     let finals = comparable(scenario, run, finals);
-    let mut checks = Checks::new(judged_as(&scenario.workload));
+    let checks = Checks::new(judged_as(&scenario.workload));
+    judge_by(checks, scenario, run, recorder, final_reads_unanswered, &finals)
+}
+
+/// The same by the checkers that fit the clients, whatever these did.
+pub(crate) fn judge_by(
+    mut checks: Checks,
+    scenario: &Scenario,
+    run: &Run,
+    recorder: &Recorder,
+    final_reads_unanswered: Option<usize>,
+    finals: &[FinalCounters],
+) -> BTreeMap<&'static str, Verdict> {
     let is_beyond = scenario.faults.beyond_budget;
     if cut_for_ever(scenario).is_some() || is_beyond {
         // Whoever is cut off to the end may call in vain to the end.
@@ -36,7 +48,7 @@ pub(super) fn judge(
         history: &recorder.history,
         replicas: &run.replicas,
         watermarks: &run.watermarks,
-        finals: &finals,
+        finals,
     });
     verdicts.insert("answers", answers(recorder));
     verdicts.insert("nodes", nodes(run));
@@ -146,7 +158,7 @@ fn work(recorder: &Recorder) -> Verdict {
     }
 }
 
-fn fail_if_any(anomaly: &'static str, messages: Vec<String>, mut more: u64) -> Verdict {
+pub(crate) fn fail_if_any(anomaly: &'static str, messages: Vec<String>, mut more: u64) -> Verdict {
     more += messages.len().saturating_sub(NAMED_MAX) as u64;
     let mut violations: Vec<Violation> = messages
         .into_iter()

@@ -194,11 +194,13 @@ impl Replay<'_> {
                 (Reply::Committed { at, output }, Some((place, Outcome::Committed(replayed)))) => {
                     (at, output) == (place, replayed)
                 }
-                (Reply::Aborted(abort), Some((_, Outcome::Aborted(replayed)))) => abort == replayed,
-                (Reply::Committed { .. } | Reply::Aborted(_), _) => false,
+                (Reply::Aborted(abort) | Reply::Stale { abort, .. }, Some((_, Outcome::Aborted(replayed)))) => {
+                    abort == replayed
+                }
+                (Reply::Committed { .. } | Reply::Aborted(_) | Reply::Stale { .. }, _) => false,
                 // It did nothing, and so has no place; or the client does not know.
                 (Reply::Refused(_), replayed) => replayed.is_none(),
-                (Reply::Unknown(_) | Reply::Rows { .. }, _) => true,
+                (Reply::Unknown(_) | Reply::Rows { .. } | Reply::Passed, _) => true,
             };
             if !agrees {
                 let text = || {
@@ -232,10 +234,11 @@ impl Replay<'_> {
     pub(super) fn reply(&self, id: TransactionId, reply: &Reply) -> String {
         match reply {
             Reply::Committed { at, output } => self.outcome(id, *at, &Outcome::Committed(output.clone())),
-            Reply::Aborted(abort) => format!("aborted: {abort}"),
+            Reply::Aborted(abort) | Reply::Stale { abort, .. } => format!("aborted: {abort}"),
             Reply::Refused(why) => format!("refused: {why}"),
             Reply::Unknown(why) => format!("unknown: {why}"),
             Reply::Rows { .. } => "rows".to_owned(),
+            Reply::Passed => "time has passed".to_owned(),
         }
     }
 

@@ -63,9 +63,9 @@ impl<'a> Told<'a> {
                     at: *at,
                     output: codec::decode_value(output).expect("its client has decoded it as this type"),
                 },
-                Some(Reply::Aborted(abort)) => CallEnd::Nothing(abort.to_string()),
+                Some(Reply::Aborted(abort) | Reply::Stale { abort, .. }) => CallEnd::Nothing(abort.to_string()),
                 Some(Reply::Refused(why)) => CallEnd::Nothing(why.clone()),
-                Some(Reply::Unknown(_) | Reply::Rows { .. }) | None => CallEnd::Unknown,
+                Some(Reply::Unknown(_) | Reply::Rows { .. } | Reply::Passed) | None => CallEnd::Unknown,
             },
         };
         calls.map(typed).collect()

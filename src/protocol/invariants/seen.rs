@@ -161,7 +161,7 @@ pub(super) struct Holding {
     pub(super) said_ever: usize,
     /// What it has said in this run.
     pub(super) position: Hlc,
-    /// It has dropped the records up to here in this run.
+    /// It has dropped the records up to here, and was right to.
     pub(super) dropped: Hlc,
 }
 
@@ -209,6 +209,8 @@ pub(super) struct NodeSeen {
     pub(super) flushed: Hlc,
     /// It has installed snapshots up to here.
     pub(super) covered: Hlc,
+    /// The place of the oldest epoch that it has not forgotten.
+    pub(super) first_kept: usize,
     pub(super) run: Run,
 }
 
@@ -227,8 +229,6 @@ pub(super) struct Run {
     pub(super) batch: Option<usize>,
     /// The strict reads that wait, each with a bound below which everything was answered when it began.
     pub(super) strict_reads: BTreeMap<RequestId, Hlc>,
-    /// The place of the oldest epoch that it has not forgotten.
-    pub(super) first_kept: usize,
     /// How much it has dropped for lack of room, as it says.
     pub(super) dropped_for_room: u64,
     /// It has come back from its executor in this step.
@@ -243,6 +243,7 @@ impl NodeSeen {
             promised: Hlc::ZERO,
             ceiling: Hlc::ZERO,
             flushed: Hlc::ZERO,
+            first_kept: 0,
             covered: Hlc::ZERO,
             run: Run::default(),
         }

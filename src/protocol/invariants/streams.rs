@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::LogEntry;
 use super::super::message::Append;
 use super::super::node::Node;
-use super::seen::{Issued, StreamSeen};
+use super::seen::{EpochSeen, Issued, NodeSeen, StreamSeen};
 use super::{Invariant, Thoroughness, Watcher};
 use crate::id::{Epoch, NodeId};
 use crate::time::Hlc;
@@ -262,7 +262,7 @@ impl Watcher {
             }
         }
         let first_kept = first_kept.unwrap_or_default();
-        let before = std::mem::replace(&mut self.nodes[place].run.first_kept, first_kept);
+        let before = std::mem::replace(&mut self.nodes[place].first_kept, first_kept);
         for forgotten in before..first_kept {
             for slot in 0..self.epochs[forgotten].streams.len() {
                 let stream = &self.epochs[forgotten].streams[slot];
@@ -310,7 +310,7 @@ impl Watcher {
         let Self {
             epochs, nodes, found, ..
         } = self;
-        let parts = &mut nodes[place].parts;
+        let NodeSeen { parts, first_kept, .. } = &mut nodes[place];
         for (epoch, part) in epochs.iter().zip(parts.iter_mut()) {
             part.is_resumed = epoch.membership.epoch <= node.membership().epoch;
             part.has_acknowledged = false;
@@ -321,13 +321,17 @@ impl Watcher {
             for (holding, seen) in part.holdings.iter_mut().zip(&epoch.streams) {
                 let covered = if is_covered { seen.final_count } else { 0 };
                 (holding.held, holding.received, holding.said) = (covered, 0, 0);
-                (holding.position, holding.dropped) = (Hlc::ZERO, Hlc::ZERO);
+                holding.position = Hlc::ZERO;
             }
         }
+        // What it had dropped before was judged then, with the reasons that it had; what its disk still had of that, it drops again.
+        let oldest = node
+            .streams_held()
+            .next()
+            .and_then(|(epoch, ..)| place_of(epochs, epoch));
+        *first_kept = (*first_kept).min(oldest.unwrap_or_default());
         for (epoch, coordinator, stream) in node.streams_held() {
-            let Some(at) = epochs.iter().position(|seen| seen.membership.epoch == epoch) else {
-                continue;
-            };
+            let Some(at) = place_of(epochs, epoch) else { continue };
             let Some(place) = epochs[at].stream_place(coordinator) else {
                 continue;
             };
@@ -353,6 +357,7 @@ impl Watcher {
                 });
             }
             (holding.held, holding.durable) = (count, count);
+            holding.dropped = holding.dropped.min(stream.dropped());
         }
     }
 
@@ -361,6 +366,10 @@ impl Watcher {
         let at = self.epoch_place(epoch)?;
         Some((at, self.epochs[at].stream_place(coordinator)?))
     }
+}
+
+fn place_of(epochs: &[EpochSeen], epoch: Epoch) -> Option<usize> {
+    epochs.iter().position(|seen| seen.membership.epoch == epoch)
 }
 
 /// How many records of a stream are not void.

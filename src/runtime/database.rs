@@ -21,7 +21,7 @@ use super::node::{Network, NodeBuilder};
 use super::replica::{Call, Event, ReadReply, ReplicaHandle, ReplicaStatus, overloaded};
 use super::time::wall;
 use crate::client;
-use crate::executor::{Answer, Status};
+use crate::executor::{Answer, ReadError, Status};
 use crate::id::{Epoch, NodeId, TransactionId};
 use crate::key::{Key, KeyRange, Value};
 use crate::net::{Address, Credentials};
@@ -358,17 +358,18 @@ impl Plimsoll {
             query: query.clone(),
             reply,
         };
-        let (at, answer) = self.read_anywhere(call).await?;
+        let (at, answer) = self.read_anywhere(mode, call).await?;
         Ok(Rows { at, answer })
     }
 
-    /// What the first replica reads that can.
+    /// What the first replica reads that can, by calls of this mode.
     pub(super) async fn read_anywhere<A>(
         &self,
+        mode: ReadMode,
         call: impl Fn(oneshot::Sender<ReadReply<A>>) -> Call,
     ) -> Result<(Hlc, A), ReadFailed> {
         let mut refusal = None;
-        let reading = self.read_by_turns(call, &mut refusal);
+        let reading = self.read_by_turns(mode, call, &mut refusal);
         match (timeout(self.shared.deadline, reading).await, refusal) {
             (Ok(result), _) => result,
             (Err(_), Some(refusal)) => Err(ReadFailed::Refused(refusal)),
@@ -405,6 +406,7 @@ impl Plimsoll {
     /// *Gives* beside its result why the last one refused when all were asked and none could answer.
     async fn read_by_turns<A>(
         &self,
+        mode: ReadMode,
         call: impl Fn(oneshot::Sender<ReadReply<A>>) -> Call,
         why_none: &mut Option<Refusal>,
     ) -> Result<(Hlc, A), ReadFailed> {
@@ -417,8 +419,11 @@ impl Plimsoll {
                     Err(None) => continue,
                     Ok(()) => match answer.await {
                         Ok(ReadReply::Reading(reading)) => {
-                            if let Ok(result) = reading.await {
-                                return Ok(result?);
+                            match reading.await {
+                                // The replica has leapt while the read was on its way to the versions, from what it had when it started.
+                                Ok(Err(ReadError::Collected { .. })) if !matches!(mode, ReadMode::At(_)) => {}
+                                Ok(result) => return Ok(result?),
+                                Err(_) => {}
                             }
                         }
                         Ok(ReadReply::Reply(Reply::Refused(refusal))) => {

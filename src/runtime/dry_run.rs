@@ -47,7 +47,7 @@ impl Plimsoll {
             transaction: transaction.clone(),
             reply,
         };
-        let (at, run) = self.read_anywhere(call).await?;
+        let (at, run) = self.read_anywhere(mode, call).await?;
         let run = run.ok_or_else(|| DryRunFailed::NotRegistered(ThunkId::of::<T>()))?;
         Ok(DryRun {
             at,

@@ -105,14 +105,14 @@ pub enum StagedError {
     /// whole may be started again under the id that it had.
     #[error(transparent)]
     Submit(SubmitError),
-    /// What the stages saw had changed each time. Nothing happened.
+    /// What the stages saw had changed each time. Nothing happened; start it again under a new id, as these runs are remembered under the old one.
     #[error(
         "stale in each of {runs} runs, of late because of {keys:?}: are these keys written all the time by others that are not staged?"
     )]
     Exhausted {
         /// How often the stages were run.
         runs: u32,
-        /// Keys that had changed in the last run.
+        /// Keys that had changed in the last run, or were reserved; none if its snapshot was no longer kept when the stages were done.
         keys: Vec<Key>,
     },
     /// The stages were not done in time. Nothing happened.

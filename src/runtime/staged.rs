@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use tokio::time::timeout;
 
 use super::database::{Committed, Plimsoll, committed};
-use super::error::{StagedError, SubmitError, Uncertain};
+use super::error::{ReadFailed, StagedError, SubmitError, Uncertain};
 use crate::client::staged::{self, Ask, AskId, End, Ended, Invalid, Mailbox, Stage, Staging, Told};
+use crate::executor::ReadError;
 use crate::id::TransactionId;
 use crate::thunk::{Guarded, Thunk};
 use crate::transaction::Abort;
@@ -37,14 +38,15 @@ impl Plimsoll {
 
     /// A transaction whose reads decide what it reads next and what it writes.
     ///
-    /// *Given* an id, under which it takes effect once, however often it is submitted; and an async closure that reads through
-    /// the [`Stage`] it is given, all of one snapshot, and ends in a thunk to be submitted, or in a refusal. It may be run several times, and so
-    /// must do nothing else that counts.
+    /// *Given* an id, under which it takes effect once, however often it is started, also by several at once and with another staging; and an async
+    /// closure that reads through the [`Stage`] it is given, all of one snapshot, and ends in a thunk to be submitted, or in a refusal. It may be run
+    /// several times, and so must do nothing else that counts. Its first run may miss what was committed just before, see [`Staging::first_read`].
     ///
     /// *Gives* the thunk's output. Thunk and reads have happened at one timestamp: if anything that was read had changed by then, the closure
     /// was run again. The same holds for a refusal.
     ///
-    /// *Errors*: see [`StagedError`]. The whole is bounded by the deadline of this handle.
+    /// *Errors*: see [`StagedError`]. The whole is bounded by the deadline of this handle. After a doubt, start it again under the same id, which gives
+    /// its end; [`Plimsoll::resolve`] of that id speaks of the first run alone, and cancels all of it only if it comes before that one's end.
     ///
     /// An `async` closure that borrows from its surroundings gives a future that the compiler does not let be spawned; one of the form
     /// `move |stage| async move { ... }` does.
@@ -138,10 +140,11 @@ impl Driver {
 fn work(database: Plimsoll, ask: Ask) -> Work {
     Box::pin(async move {
         Ok(match ask {
-            Ask::Read(mode, query) => {
-                let rows = database.read(mode, query).await.map_err(StagedError::Read)?;
-                Told::Rows(rows.at, rows.answer)
-            }
+            Ask::Read(mode, query) => match database.read(mode, query).await {
+                Ok(rows) => Told::Rows(rows.at, rows.answer),
+                Err(ReadFailed::Snapshot(ReadError::Collected { .. })) => Told::Gone,
+                Err(error) => return Err(StagedError::Read(error)),
+            },
             Ask::Submit(transaction) => Told::Settled(database.settle(transaction).await.map_err(StagedError::Submit)?),
             Ask::Pause(time) => {
                 tokio::time::sleep(time).await;

@@ -3,6 +3,7 @@
 use plimsoll::Plimsoll;
 use plimsoll::client::staged::{Stage, Staging};
 use plimsoll::key::Key;
+use plimsoll::protocol::ReadMode;
 
 use crate::support::PutNumbers;
 
@@ -42,7 +43,7 @@ async fn client(database: Plimsoll, number: u64, staging: Staging) -> u32 {
     worst
 }
 
-async fn turn_the_ring(staging: Staging) -> u32 {
+async fn turn_the_ring(mut staging: Staging) -> u32 {
     let builder = Plimsoll::builder().replicas(3).thunk::<PutNumbers>();
     let database = builder
         .deadline(std::time::Duration::from_secs(120))
@@ -50,7 +51,9 @@ async fn turn_the_ring(staging: Staging) -> u32 {
         .await
         .unwrap();
     let ring = (0..KEYS).map(|index| (place(index), (index + 1) % KEYS)).collect();
-    database.submit(&PutNumbers(ring)).await.unwrap();
+    let ring = database.submit(&PutNumbers(ring)).await.unwrap();
+    // The nearest replica may not have come to the ring yet.
+    staging.first_read = ReadMode::After(ring.timestamp);
     let clients = (0..CLIENTS).map(|number| tokio::spawn(client(database.clone(), number, staging.clone())));
     let clients: Vec<_> = clients.collect();
     let mut worst = 0;

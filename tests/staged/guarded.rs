@@ -208,8 +208,8 @@ async fn started_again_under_its_id_it_takes_effect_once() {
         let n: u64 = stage.get_as("n").await?.unwrap();
         Ok(PutNumbers(vec![("n".into(), n + 1)]))
     };
-    let first = database.staged_as(id, Staging::default(), stages).await.unwrap();
-    let again = database.staged_as(id, Staging::default(), stages).await.unwrap();
+    let first = database.staged_as(id, once(), stages).await.unwrap();
+    let again = database.staged_as(id, once(), stages).await.unwrap();
     assert_eq!(first.committed.timestamp, again.committed.timestamp);
     let n = plimsoll::codec::decode_value::<u64>(&database.get("n").await.unwrap().unwrap()).unwrap();
     assert_eq!(n, 2);

@@ -6,5 +6,7 @@
 )]
 
 mod contended;
+mod driven;
 mod guarded;
+mod restarted;
 mod support;

@@ -4,7 +4,8 @@
 //! stages run over a network, and step by step in a simulator.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::transaction::{Settlement, Transaction};
 /// What the stages of a transaction want next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
-    /// Read, and answer with [`Told::Rows`].
+    /// Read, and answer with [`Told::Rows`], or with [`Told::Gone`].
     Read(ReadMode, Query),
     /// Submit, as often as it takes to learn what became of it, and answer with [`Told::Settled`].
     Submit(Transaction),
@@ -31,6 +32,8 @@ pub enum Ask {
 pub enum Told {
     /// What was found, and in which snapshot.
     Rows(Hlc, Answer),
+    /// The snapshot that was to be read is no longer kept: the stages are run again on a newer one.
+    Gone,
     /// What became of a transaction.
     Settled(Settlement),
     /// Time has passed.
@@ -62,6 +65,8 @@ struct Run {
     mode: Option<ReadMode>,
     at: Option<Hlc>,
     seen: Seen,
+    /// The snapshot is no longer kept: what the stages still wait for does not come.
+    is_gone: bool,
 }
 
 enum Question {
@@ -94,14 +99,21 @@ impl Mailbox {
 
     /// Answers a question. Then the stages are to be polled again.
     pub fn answer(&self, id: AskId, told: Told) {
-        let mut state = self.lock();
+        let mut guard = self.lock();
         // One that nobody awaits any more is not open.
-        if let Some(open) = state.open.get_mut(&id) {
-            open.told = Some(told);
-            if let Some(waker) = open.waker.take() {
-                drop(state);
-                waker.wake();
-            }
+        let state = &mut *guard;
+        let Some(open) = state.open.get_mut(&id) else {
+            return;
+        };
+        match told {
+            // Whoever awaits it is dropped with its run.
+            Told::Gone => state.run.is_gone = true,
+            told => open.told = Some(told),
+        }
+        let waker = open.waker.take();
+        drop(guard);
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 
@@ -112,6 +124,21 @@ impl Mailbox {
             mode: Some(mode),
             ..Run::default()
         };
+    }
+
+    /// Runs `stages`, as long as their snapshot is kept. *Gives* nothing when it is gone.
+    pub(super) async fn unless_gone<O>(&self, stages: impl Future<Output = O>) -> Option<O> {
+        let mut stages = pin!(stages);
+        poll_fn(|context| {
+            let polled = stages.as_mut().poll(context).map(Some);
+            // What they come to without a read that they have asked for is nothing that counts.
+            if self.lock().run.is_gone {
+                Poll::Ready(None)
+            } else {
+                polled
+            }
+        })
+        .await
     }
 
     /// What the present run has seen, as guards.

@@ -80,7 +80,7 @@ pub enum End {
     Invalid(Invalid),
     /// It was stale in every run. Nothing happened.
     Exhausted {
-        /// Keys that had changed in the last run, or were reserved by another.
+        /// Keys that had changed in the last run, or were reserved by another; none if its snapshot was no longer kept when they were done.
         keys: Vec<Key>,
     },
 }
@@ -116,7 +116,8 @@ where
     let course = Course {
         registry,
         id,
-        attempts: 0,
+        ends: 0,
+        reservations: 0,
         random: Xoshiro256PlusPlus::seed_from_u64(id.as_u128() as u64),
         pause: staging.pause,
         staging,
@@ -132,8 +133,10 @@ struct Course {
     id: TransactionId,
     staging: Staging,
     mailbox: Mailbox,
-    /// Transactions submitted so far: each has an id of its own, made of the common one.
-    attempts: u32,
+    /// Ends of runs submitted so far.
+    ends: u32,
+    /// Reservations submitted so far.
+    reservations: u32,
     random: Xoshiro256PlusPlus,
     /// The next pause.
     pause: Duration,
@@ -148,7 +151,14 @@ impl Course {
         let end = loop {
             runs += 1;
             self.mailbox.begin_run(runs, mode);
-            let decided = stages(Stage::new(self.mailbox.clone(), runs)).await;
+            let decided = stages(Stage::new(self.mailbox.clone(), runs));
+            let Some(decided) = self.mailbox.unless_gone(decided).await else {
+                if runs >= self.staging.runs_max {
+                    break End::Exhausted { keys: Vec::new() };
+                }
+                mode = ReadMode::Strict;
+                continue;
+            };
             let guards = self.mailbox.guards();
             let settlement = match self.last_stage(decided, guards.clone()) {
                 Ok(transaction) => self.submit(transaction).await,
@@ -172,16 +182,7 @@ impl Course {
             };
         };
         let has_reserved = self.since.is_some();
-        // What has committed has let go of its reservation itself.
-        if has_reserved
-            && !matches!(
-                &end,
-                End::Settled(Settlement {
-                    outcome: Outcome::Committed(_),
-                    ..
-                })
-            )
-        {
+        if has_reserved && !has_let_go(&end) {
             self.reserve(Vec::new(), Vec::new()).await;
         }
         Ended {
@@ -192,6 +193,9 @@ impl Course {
     }
 
     /// The transaction of a run's end.
+    ///
+    /// Of all that are ever started under one id, the first ends have one id, and so one outcome, together, the second ones too, and so on. So nobody
+    /// gets past the end that took effect, whatever else each does on its way.
     fn last_stage<T: Thunk>(&mut self, decided: Result<T, Abort>, guards: Guards) -> Result<Transaction, Invalid> {
         let (thunk, encoded) = match decided {
             Ok(thunk) => (ThunkId::of::<T>(), arguments(&thunk)),
@@ -206,7 +210,8 @@ impl Course {
         let holder = self.since.map(|_| self.id);
         let guarded = Guarded::new(&thunk, encoded?, guards, holder);
         let encoded = arguments(&guarded)?;
-        let id = self.next_id();
+        let id = self.id.attempt(self.ends);
+        self.ends += 1;
         Ok(admit(&self.registry, id, ThunkId::of::<Guarded>(), encoded)?)
     }
 
@@ -225,7 +230,7 @@ impl Course {
                     ranges: Vec::new(),
                 };
                 let Told::Rows(at, answer) = self.mailbox.ask(Ask::Read(mode, query)).await else {
-                    unreachable!("a driver answers a read with rows")
+                    unreachable!("a driver answers a read of no certain snapshot with rows")
                 };
                 let found = answer.keys.into_iter().next().flatten();
                 let reservations = Reservations::decode(found.map(|found| found.value).as_ref(), at);
@@ -254,7 +259,9 @@ impl Course {
             ranges,
             lasts_ms: u64::try_from(self.staging.reservation.as_millis()).unwrap_or(u64::MAX),
         };
-        let id = self.next_id();
+        // Counted from the other side: a reservation under the id of an end would be taken for it by another start, and the other way round.
+        let id = self.id.attempt(u32::MAX - self.reservations);
+        self.reservations += 1;
         let encoded =
             arguments(&reserve).expect("keys, ranges and numbers have an encoding, as the guards of them had");
         let reservation = admit(&self.registry, id, ThunkId::of::<Reserve>(), encoded);
@@ -280,9 +287,10 @@ impl Course {
         self.mailbox.ask(Ask::Pause(half + more)).await;
         self.pause = (self.pause * 2).min(self.staging.pause_max);
     }
+}
 
-    fn next_id(&mut self) -> TransactionId {
-        self.attempts += 1;
-        self.id.attempt(self.attempts - 1)
-    }
+/// Whether the reservation went with the end: it did if this start's own last stage has committed. One that was only told of the commit, of an earlier
+/// start or of its own at the second try, may have reserved since.
+fn has_let_go(end: &End) -> bool {
+    matches!(end, End::Settled(settlement) if matches!(settlement.outcome, Outcome::Committed(_)) && settlement.record == settlement.effective)
 }

@@ -94,7 +94,7 @@ impl SubmitError {
     }
 }
 
-/// Why a staged transaction has no output.
+/// Why a staged transaction has no output. That nothing happened is said of this start: of an earlier one under the same id something may have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StagedError {

@@ -8,5 +8,6 @@
 mod contended;
 mod driven;
 mod guarded;
+mod model;
 mod restarted;
 mod support;

@@ -1,15 +1,15 @@
 //! Nodes over QUIC on loopback, each with its folder and certificate, and a client elsewhere.
 
+mod loopback;
+
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use loopback::{Cluster, PATIENCE, open_when_free};
 use plimsoll::Plimsoll;
-use plimsoll::id::{ClusterId, NodeId};
+use plimsoll::id::NodeId;
 use plimsoll::key::{Key, KeyRange, Value};
-use plimsoll::net::{Address, Authority, Credentials};
 use plimsoll::protocol::{Change, ReadMode, Scan};
 use plimsoll::runtime::{OpenError, SubmitError, WatchError};
 use plimsoll::table::Table;
@@ -18,78 +18,6 @@ use plimsoll::time::{Hlc, Timestamp};
 use plimsoll::transaction::{Abort, Footprint, ThunkId};
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
-
-/// Longer than anything here takes, on a machine that has other things to do.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A cluster that is to be: its authority, a folder, and an address for each node.
-struct Cluster {
-    authority: Authority,
-    folder: PathBuf,
-    addresses: Vec<SocketAddr>,
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        // What cannot be removed stays in the folder for temporary files.
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-impl Cluster {
-    /// Of a test with this name, so many nodes.
-    fn new(name: &str, nodes: usize) -> Self {
-        let folder = std::env::temp_dir().join(format!("plimsoll-nodes-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        let sockets: Vec<_> = (0..nodes)
-            .map(|_| UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port"))
-            .collect();
-        Self {
-            authority: Authority::new(ClusterId::new(7), None).expect("certificates are made and read"),
-            folder,
-            addresses: sockets
-                .iter()
-                .map(|socket| socket.local_addr().expect("it is bound"))
-                .collect(),
-        }
-    }
-
-    fn address(&self, node: u32) -> Address {
-        Address::Socket(self.addresses[node as usize - 1])
-    }
-
-    fn credentials(&self, node: Option<u32>) -> Credentials {
-        let issued = match node {
-            Some(node) => self
-                .authority
-                .node(NodeId::new(node), None)
-                .expect("certificates are made and read"),
-            None => self.authority.client(None).expect("certificates are made and read"),
-        };
-        Credentials::from_pem(&issued.certificate, &issued.key, self.authority.certificate())
-            .expect("certificates are made and read")
-    }
-
-    /// Opens a node of a cluster whose first members are 1 to 3; it is told where these are.
-    async fn open(&self, node: u32) -> Plimsoll {
-        let mut builder = Plimsoll::node(self.credentials(Some(node)))
-            .folder(self.folder.join(format!("node-{node}")))
-            .listen(self.addresses[node as usize - 1])
-            .members([1, 2, 3]);
-        for peer in (1..=3).filter(|peer| *peer != node) {
-            builder = builder.peer(peer, self.address(peer));
-        }
-        builder.open().await.expect("it opens")
-    }
-
-    async fn client(&self, nodes: &[u32]) -> Plimsoll {
-        let mut builder = Plimsoll::remote(self.credentials(None)).deadline(PATIENCE);
-        for node in nodes {
-            builder = builder.node(*node, self.address(*node));
-        }
-        builder.open().await.expect("it opens")
-    }
-}
 
 fn put(number: u32) -> Put {
     Put {
@@ -364,7 +292,7 @@ async fn a_thunk_is_not_deterministic_and_a_node_that_is_asked_to_finds_out() {
     let database = node().open().await.unwrap();
     database.submit(&Counts).await.expect("nobody has asked");
     database.shutdown().await;
-    let database = node().evaluate_twice().open().await.unwrap();
+    let database = open_when_free(|| node().evaluate_twice()).await;
     let error = database.submit(&Counts).await.expect_err("it is evaluated twice");
     let is_found = matches!(&error, SubmitError::Aborted { abort: Abort::NotDeterministic { thunk, .. }, .. } if *thunk == ThunkId::of::<Counts>());
     assert!(is_found, "{error:?}");

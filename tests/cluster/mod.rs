@@ -1,11 +1,12 @@
 //! A few nodes on one desk: the production core, driven by hand, so that a test reads as a script.
 //!
 //! Frames take as long as the test says, syncs and evaluation too; nothing is random. What is evaluated is only noted: a
-//! transaction's output is its place in the order.
+//! transaction's output is its place in the order, and that of an id which was evaluated before, the first one.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll::codec;
@@ -22,7 +23,7 @@ use plimsoll::protocol::{
 use plimsoll::replica::ReplicaLog;
 use plimsoll::store::{Log, MemoryLog};
 use plimsoll::time::{Hlc, Monotonic, Now, Timestamp, WallTime};
-use plimsoll::transaction::{Footprint, Outcome, Settlement, ThunkId, Transaction};
+use plimsoll::transaction::{Footprint, Outcome, Record, Settlement, ThunkId, Transaction};
 
 /// Milliseconds since the Unix epoch at which every test begins.
 pub(crate) const START_MS: u64 = 1_800_000_000_000;
@@ -99,6 +100,12 @@ pub(crate) struct Cluster {
     pub(crate) answers: BTreeMap<RequestId, (u64, Answer)>,
     /// What every replica evaluated, in order.
     pub(crate) evaluated: BTreeMap<NodeId, Vec<Timestamp>>,
+    /// What was evaluated at each timestamp, by whomever.
+    pub(crate) records: BTreeMap<Timestamp, Arc<Record>>,
+    /// Where each id was evaluated first.
+    firsts: BTreeMap<TransactionId, Timestamp>,
+    /// Replicas keep no outcomes, and evaluate a transaction as often as it is submitted.
+    pub(crate) is_forgetful: bool,
     pub(crate) quarantined: Vec<NodeId>,
     /// Who may be stopped, and since when.
     pub(crate) resigned: Vec<(NodeId, u64)>,
@@ -179,6 +186,9 @@ impl Cluster {
             blocked: None,
             answers: BTreeMap::new(),
             evaluated: BTreeMap::new(),
+            records: BTreeMap::new(),
+            firsts: BTreeMap::new(),
+            is_forgetful: false,
             quarantined: Vec::new(),
             resigned: Vec::new(),
             frames: 0,
@@ -261,11 +271,16 @@ impl Cluster {
 
     /// Submits a transaction with this many bytes of arguments.
     pub(crate) fn submit_bytes(&mut self, at: NodeId, number: u64, bytes: usize) -> RequestId {
-        let request = self.next_request();
+        let arguments = Value::new(vec![0; bytes]);
         let transaction = Transaction {
-            arguments: Value::new(vec![0; bytes]),
+            arguments,
             ..transaction(number)
         };
+        self.submit_transaction(at, transaction)
+    }
+
+    pub(crate) fn submit_transaction(&mut self, at: NodeId, transaction: Transaction) -> RequestId {
+        let request = self.next_request();
         self.step(at, Input::Submit { request, transaction });
         request
     }
@@ -488,11 +503,18 @@ impl Cluster {
                         "{timestamp} after {order:?}"
                     );
                     order.push(*timestamp);
+                    let before = self.records.entry(*timestamp).or_insert_with(|| Arc::clone(record));
+                    assert_eq!(before, record, "another record at {timestamp} of {id}");
+                    let id = record.transaction.id;
+                    // Everybody evaluates in order and leaves nothing out, so whoever is first at an id is at its first record.
+                    let first = *self.firsts.entry(id).or_insert(*timestamp);
+                    let effective = if self.is_forgetful { *timestamp } else { first };
+                    let place = order.binary_search(&effective).expect("what is evaluated before it") + 1;
                     settlements.push(Settlement {
                         record: *timestamp,
-                        id: record.transaction.id,
-                        effective: *timestamp,
-                        outcome: Outcome::Committed(Value::new(order.len().to_string())),
+                        id,
+                        effective,
+                        outcome: Outcome::Committed(Value::new(place.to_string())),
                     });
                 }
                 let boundary = boundary(batch.upto);

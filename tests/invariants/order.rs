@@ -227,7 +227,7 @@ fn i_9_a_transaction_below_one_that_was_answered_before_it_is_found() {
 fn i_10_two_effects_of_one_id_are_found() {
     let mut cluster = warm(3);
     cluster.planted = Some(Invariant::Once);
-    // The desk's executor keeps no outcomes, and evaluates a transaction as often as it is submitted.
+    cluster.is_forgetful = true;
     cluster.submit(N1, 1);
     cluster.submit(N2, 1);
     cluster.run_until_ms(1300);

@@ -3,7 +3,7 @@
 //! [`Kit`] puts the user's closures where the simulator has its own workloads: the same world, clients, faults and checks, and
 //! beside them the checks that need to know thunks. Those that know nothing of a workload (invariants of the protocol, agreement of replicas,
 //! durability, liveness, real time, and so on) are those of every run; that every output is that of a serial execution is shown by
-//! [replaying](replay) the thunks. `docs/testing.md` is the page about it; tests are in `tests/kit.rs`.
+//! replaying the thunks. `docs/testing.md` is the page about it; tests are in `tests/kit.rs`.
 
 mod failure;
 mod invariant;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use plimsoll::client::staged::{self, Ask as Asked, AskId, End as StagedEnd, Ended, Mailbox, Stage, Staging, Told};
 use plimsoll::id::TransactionId;
-use plimsoll::thunk::{Registry, Thunk};
+use plimsoll::thunk::{Guarded, Registry, Thunk};
 use plimsoll::transaction::{Abort, Outcome, Settlement};
 
 use super::recorder::End;
@@ -58,6 +58,8 @@ pub(crate) struct StagedScript {
     mailbox: Mailbox,
     course: Pin<Box<dyn Future<Output = Ended>>>,
     asked: Option<AskId>,
+    /// What is asked is the end of the stages, which writes.
+    is_end: bool,
     noted: Noted,
     invoked: Vec<MicroOperation>,
     runs: u32,
@@ -83,6 +85,7 @@ impl StagedScript {
             mailbox,
             course: Box::pin(course),
             asked: None,
+            is_end: false,
             noted,
             invoked: Vec::new(),
             runs: 1,
@@ -100,6 +103,7 @@ impl StagedScript {
             .take()
             .ok_or("a stage awaits something else than its reads")?;
         self.asked = Some(id);
+        self.is_end = matches!(&asked, Asked::Submit(transaction) if Guarded::is(&transaction.thunk));
         let ask = match asked {
             Asked::Read(mode, query) => Ask::Read { mode, query },
             Asked::Pause(time) => Ask::Pause(time),
@@ -160,6 +164,8 @@ impl Script for StagedScript {
             Reply::Committed { at, output } => settled(at, Outcome::Committed(output)),
             Reply::Stale { at, abort } => settled(at, Outcome::Aborted(abort)),
             Reply::Passed => Told::Passed,
+            // A read or a reservation that nobody answers has written nothing that counts.
+            Reply::Unknown(why) if !self.is_end => return Ok(Next::Done(Ending::of(End::Refused(why)))),
             // What was refused, cancelled or is in doubt ends all of it: its client begins another.
             Reply::Aborted(_) | Reply::Refused(_) | Reply::Unknown(_) => {
                 return Ok(Next::Done(Ending::of(reply.end())));

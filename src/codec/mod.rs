@@ -29,7 +29,7 @@ const MEDIUM_ENCODING: (usize, usize) = (128 << 10, 8 << 20);
 ///
 /// A list says its length first, and room for it is made before its elements are read: without a bound a few bytes could ask
 /// for gigabytes. What is written here stays below it. The emptiest element, a key without bytes, takes one
-/// byte for 32 in memory, against 64 in a small encoding; in a large one no footprint or row is large beside the
+/// byte for 24 in memory, against 64 in a small encoding; in a large one no footprint or row is large beside the
 /// whole, and what is read already claims at most eight for each byte ([`limits::FRAME_CLAIM_BYTES_MAX`]). Elements that
 /// really came take room of their own; all in all a value takes less than four times this. There are few steps because each is
 /// code of its own.

@@ -33,13 +33,18 @@ pub fn encode_value<T: Serialize>(value: &T) -> Result<Value, EncodeError> {
             limit: VALUE_ENCODING_BYTES_MAX,
         });
     }
+    let bounded = |error| EncodeError::of_bincode(error, || bytes, VALUE_ENCODING_BYTES_MAX);
+    if bytes <= Value::SHORT_BYTES {
+        let mut out = [0; Value::SHORT_BYTES];
+        let written = bincode::serde::encode_into_slice(value, &mut out, bincode::config::standard());
+        return Ok(Value::new(&out[..written.map_err(bounded)?]));
+    }
     let mut out = Vec::with_capacity(bytes);
     let writer = BoundedWriter {
         out: &mut out,
         len_max: VALUE_ENCODING_BYTES_MAX,
     };
-    bincode::serde::encode_into_writer(value, writer, bincode::config::standard())
-        .map_err(|error| EncodeError::of_bincode(error, || bytes, VALUE_ENCODING_BYTES_MAX))?;
+    bincode::serde::encode_into_writer(value, writer, bincode::config::standard()).map_err(bounded)?;
     Ok(Value::new(out))
 }
 
@@ -59,8 +64,9 @@ pub fn decode_value<T: DeserializeOwned>(value: &Value) -> Result<T, DecodeError
             limit: VALUE_ENCODING_BYTES_MAX,
         });
     }
-    let (decoded, read) = within_claims!(bytes.len(), config => bincode::serde::decode_from_slice(bytes, config))
-        .map_err(|error| DecodeError::of_bincode::<T>(error, bytes.len()))?;
+    let (decoded, read) =
+        within_claims!(bytes.len(), config => bincode::serde::borrow_decode_from_slice(bytes, config))
+            .map_err(|error| DecodeError::of_bincode::<T>(error, bytes.len()))?;
     if read < bytes.len() {
         return Err(DecodeError::TrailingBytes {
             bytes: bytes.len() - read,

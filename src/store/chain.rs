@@ -1,12 +1,9 @@
-//! The versions of one key in memory, and the form in which its name is kept.
+//! The versions of one key in memory.
 //!
-//! Both are laid out for the read of a newest version, which nearly every read is: a tree of such keys and chains is searched
+//! Laid out for the read of a newest version, which nearly every read is: a tree of keys and chains is searched
 //! without following a pointer out of its nodes, and so with few misses of the processor's caches.
 
-use std::borrow::Borrow;
-use std::cmp::Ordering;
-
-use crate::key::{Key, Value};
+use crate::key::Value;
 use crate::time::{Hlc, Timestamp};
 use crate::transaction::Versioned;
 
@@ -106,93 +103,5 @@ impl Chain {
     /// Whether no snapshot at or above `oldest` finds anything here, nor anything else in the place of it.
     pub(super) fn is_gone(&self, oldest: Hlc) -> bool {
         matches!(self.newest, (deleted, None) if deleted.hlc <= oldest)
-    }
-}
-
-/// Bytes of a key that is kept in place: with its length as large as a [`Key`] is itself.
-const SHORT_BYTES: usize = 23;
-
-/// A key as the tree keeps it: ordered as its bytes, which lie in place unless there are many.
-#[derive(Clone, Debug)]
-pub(super) enum StoredKey {
-    Short { length: u8, bytes: [u8; SHORT_BYTES] },
-    Long(Key),
-}
-
-impl StoredKey {
-    pub(super) fn new(key: &Key) -> Self {
-        let given = key.as_bytes();
-        let mut bytes = [0; SHORT_BYTES];
-        match bytes.get_mut(..given.len()) {
-            Some(place) => {
-                place.copy_from_slice(given);
-                let length = given.len() as u8;
-                Self::Short { length, bytes }
-            }
-            None => Self::Long(key.clone()),
-        }
-    }
-
-    pub(super) fn key(&self) -> Key {
-        match self {
-            Self::Short { .. } => Key::new(self.as_bytes().to_vec()),
-            Self::Long(key) => key.clone(),
-        }
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Short { length, bytes } => &bytes[..usize::from(*length)],
-            Self::Long(key) => key.as_bytes(),
-        }
-    }
-}
-
-impl Borrow<[u8]> for StoredKey {
-    fn borrow(&self) -> &[u8] {
-        self.as_bytes()
-    }
-}
-
-impl PartialEq for StoredKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
-    }
-}
-
-impl Eq for StoredKey {}
-
-impl PartialOrd for StoredKey {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for StoredKey {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.as_bytes().cmp(other.as_bytes())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_keep_their_order_and_bytes_across_the_length_up_to_which_they_lie_in_place() {
-        let lengths = SHORT_BYTES - 1..=SHORT_BYTES + 1;
-        let mut keys: Vec<Key> = lengths
-            .flat_map(|length| [0, 1, 255].map(|byte| Key::new(vec![byte; length])))
-            .collect();
-        keys.push(Key::default());
-        keys.sort();
-        let mut stored: Vec<StoredKey> = keys.iter().rev().map(StoredKey::new).collect();
-        stored.sort();
-        assert_eq!(stored.iter().map(StoredKey::key).collect::<Vec<_>>(), keys);
-        assert!(matches!(
-            &stored[..2],
-            [StoredKey::Short { length: 0, .. }, StoredKey::Short { .. }]
-        ));
-        assert_eq!(size_of::<StoredKey>(), size_of::<Key>());
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::ops::Bound;
 
-use super::chain::{Chain, StoredKey};
+use super::chain::Chain;
 use super::{History, Log, VersionVisitor, Versions, second_of};
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
@@ -17,7 +17,7 @@ use crate::transaction::Versioned;
 /// *Cost*: a read is a look-up in a tree and in a short list; collecting looks only at keys that were written over or deleted.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryVersions {
-    chains: BTreeMap<StoredKey, Chain>,
+    chains: BTreeMap<Key, Chain>,
     /// By second of their timestamps, the keys whose versions covered an older one or deleted: when the bound passes such a
     /// second, there is something to collect in their chains. A key may stand in one second more than once.
     covering: BTreeMap<u64, Vec<Key>>,
@@ -30,7 +30,7 @@ impl MemoryVersions {
     pub fn newest(&self) -> impl Iterator<Item = (Key, Timestamp, &Value)> {
         self.chains.iter().filter_map(|(key, chain)| {
             let (timestamp, value) = chain.newest();
-            Some((key.key(), *timestamp, value.as_ref()?))
+            Some((key.clone(), *timestamp, value.as_ref()?))
         })
     }
 
@@ -42,12 +42,12 @@ impl MemoryVersions {
     /// Drops what is covered at the oldest snapshot from the chain of `key`, and all of it if what is left is a deletion that nobody
     /// looks behind.
     fn collect_key(&mut self, key: &Key) {
-        let Some(chain) = self.chains.get_mut(key.as_bytes()) else {
+        let Some(chain) = self.chains.get_mut(key) else {
             return;
         };
         chain.prune(self.oldest);
         if chain.is_gone(self.oldest) {
-            self.chains.remove(key.as_bytes());
+            self.chains.remove(key);
         }
     }
 }
@@ -68,12 +68,11 @@ impl History for MemoryVersions {
     }
 
     fn history(&self, oldest: Hlc, after: Option<(&Key, Timestamp)>, visit: &mut VersionVisitor<'_>) {
-        let start = after.map_or(Bound::Unbounded, |(key, _)| Bound::Included(key.as_bytes()));
-        for (stored, chain) in self.chains.range::<[u8], _>((start, Bound::Unbounded)) {
-            let key = stored.key();
-            let is_passed = |at: Timestamp| after.is_some_and(|(after, passed)| key == *after && at <= passed);
+        let start = after.map_or(Bound::Unbounded, |(key, _)| Bound::Included(key));
+        for (key, chain) in self.chains.range((start, Bound::Unbounded)) {
+            let is_passed = |at: Timestamp| after.is_some_and(|(after, passed)| key == after && at <= passed);
             for (at, value) in chain.history(oldest).filter(|(at, _)| !is_passed(*at)) {
-                if visit(&key, *at, value.as_ref()).is_break() {
+                if visit(key, *at, value.as_ref()).is_break() {
                     return;
                 }
             }
@@ -83,22 +82,18 @@ impl History for MemoryVersions {
 
 impl Versions for MemoryVersions {
     fn get(&self, key: &Key, at: Timestamp) -> Option<Versioned> {
-        self.chains.get(key.as_bytes())?.visible(at)
+        self.chains.get(key)?.visible(at)
     }
 
     fn scan(&self, range: &KeyRange, at: Timestamp, limit: usize, direction: Direction) -> Vec<(Key, Versioned)> {
         if range.is_empty() {
             return Vec::new();
         }
-        let end = range
-            .end()
-            .map_or(Bound::Unbounded, |end| Bound::Excluded(end.as_bytes()));
-        let chains = self
-            .chains
-            .range::<[u8], _>((Bound::Included(range.start().as_bytes()), end));
-        let entry = |(key, chain): (&StoredKey, &Chain)| {
+        let end = range.end().map_or(Bound::Unbounded, Bound::Excluded);
+        let chains = self.chains.range((Bound::Included(range.start()), end));
+        let entry = |(key, chain): (&Key, &Chain)| {
             let visible = chain.visible(at)?;
-            Some((key.key(), visible))
+            Some((key.clone(), visible))
         };
         match direction {
             Direction::Forward => chains.filter_map(entry).take(limit).collect(),
@@ -108,7 +103,7 @@ impl Versions for MemoryVersions {
 
     fn put(&mut self, key: Key, at: Timestamp, value: Option<Value>) {
         let second = second_of(at.hlc);
-        let is_noted = match self.chains.entry(StoredKey::new(&key)) {
+        let is_noted = match self.chains.entry(key.clone()) {
             Entry::Vacant(place) => {
                 let is_deletion = value.is_none();
                 place.insert(Chain::new((at, value)));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
-use super::super::chain::{Chain, StoredKey, Version};
+use super::super::chain::{Chain, Version};
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
@@ -15,7 +15,7 @@ pub(super) type SeenLayer<'a> = Box<dyn Iterator<Item = (&'a [u8], &'a Version)>
 /// What was written since the last flush began, or what a flush is writing. A deletion in it hides what lies below.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
-    chains: BTreeMap<StoredKey, Chain>,
+    chains: BTreeMap<Key, Chain>,
     /// Bytes of keys and values that were put here.
     bytes: u64,
     /// How many versions were put here.
@@ -27,22 +27,19 @@ pub(super) struct Layer {
 impl Layer {
     /// The newest version of `key` at or below `at`, which may be a deletion. None: what lies below is seen.
     pub(super) fn reached(&self, key: &Key, at: Timestamp) -> Option<&Version> {
-        self.chains.get(key.as_bytes())?.reached(at)
+        self.chains.get(key)?.reached(at)
     }
 
     /// The newest version of `key`.
     pub(super) fn newest(&self, key: &Key) -> Option<&Version> {
-        self.chains.get(key.as_bytes()).map(Chain::newest)
+        self.chains.get(key).map(Chain::newest)
     }
 
     /// The keys of `range` with what a snapshot at `at` sees of each, but for those of which it sees what lies below.
     pub(super) fn scan(&self, range: &KeyRange, at: Timestamp, direction: Direction) -> SeenLayer<'_> {
-        let start = Bound::Included(range.start().as_bytes());
-        let end = match range.end() {
-            Some(end) => Bound::Excluded(end.as_bytes()),
-            None => Bound::Unbounded,
-        };
-        let chains = (!range.is_empty()).then(|| self.chains.range::<[u8], _>((start, end)));
+        let start = Bound::Included(range.start());
+        let end = range.end().map_or(Bound::Unbounded, Bound::Excluded);
+        let chains = (!range.is_empty()).then(|| self.chains.range((start, end)));
         let chains = chains.into_iter().flatten();
         let seen = chains.filter_map(move |(key, chain)| Some((key.as_bytes(), chain.reached(at)?)));
         match direction {
@@ -52,18 +49,18 @@ impl Layer {
     }
 
     /// The keys from `start` on, each with its versions, ascending.
-    pub(super) fn chains_from(&self, start: Bound<&[u8]>) -> impl Iterator<Item = (&[u8], &Chain)> {
+    pub(super) fn chains_from(&self, start: Bound<&Key>) -> impl Iterator<Item = (&[u8], &Chain)> {
         self.chains
-            .range::<[u8], _>((start, Bound::Unbounded))
+            .range((start, Bound::Unbounded))
             .map(|(key, chain)| (key.as_bytes(), chain))
     }
 
     /// Adds a version. *Given* that it is above all others of its key, and the lowest snapshot that anyone may read.
-    pub(super) fn put(&mut self, key: &Key, version: Version, oldest: Hlc) {
+    pub(super) fn put(&mut self, key: Key, version: Version, oldest: Hlc) {
         self.versions += 1;
         self.bytes += (key.as_bytes().len() + version.1.as_ref().map_or(0, |value| value.as_bytes().len())) as u64;
         self.highest = self.highest.max(Some(version.0));
-        match self.chains.entry(StoredKey::new(key)) {
+        match self.chains.entry(key) {
             Entry::Vacant(place) => {
                 place.insert(Chain::new(version));
             }

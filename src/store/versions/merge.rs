@@ -48,7 +48,7 @@ impl Row {
     /// Its value; none is a deletion.
     pub(super) fn value(&self, store: &Store) -> Result<Option<Value>, StoreError> {
         match parse_content(self.content.value()) {
-            Ok(value) => Ok(value.map(|bytes| Value::new(bytes.to_vec()))),
+            Ok(value) => Ok(value.map(Value::new)),
             Err(reason) => Err(store.place("versions", "read").damaged(&key_of(self.key()), reason)),
         }
     }
@@ -115,7 +115,7 @@ pub(super) fn reached_on_disk(
         return Ok(None);
     }
     let value = parse_content(content.value()).map_err(damaged)?;
-    Ok(Some((at, value.map(|bytes| Value::new(bytes.to_vec())))))
+    Ok(Some((at, value.map(Value::new))))
 }
 
 /// What a snapshot sees of the keys on disk, one after the other; deletions are among it.
@@ -258,7 +258,7 @@ pub(super) fn history(
     let start = start.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
     let mut rows = Rows::new(store, reader, (start, Bound::Unbounded), Direction::Forward)?;
     let mut row = rows.next()?;
-    let start = after.map_or(Bound::Unbounded, |(key, _)| Bound::Included(key.as_bytes()));
+    let start = after.map_or(Bound::Unbounded, |(key, _)| Bound::Included(key));
     let oldest_first = layers.iter().rev();
     let mut chains: Vec<_> = oldest_first.map(|layer| layer.chains_from(start).peekable()).collect();
     loop {

@@ -311,7 +311,7 @@ impl Versions for DiskVersions {
         if let Some(last) = last.filter(|last| *last >= at) {
             panic!("{key} has a version at {last}, so none can be written at {at}");
         }
-        self.active.put(&key, (at, value), self.oldest);
+        self.active.put(key, (at, value), self.oldest);
     }
 
     fn set_evaluated(&mut self, evaluated: Hlc) {

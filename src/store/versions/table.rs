@@ -205,7 +205,7 @@ pub(super) fn outcome_name(id: TransactionId) -> [u8; 16] {
 
 /// What the key of a row says of itself, for an error.
 pub(super) fn key_of(bytes: &[u8]) -> Key {
-    Key::new(bytes.to_vec())
+    Key::new(bytes)
 }
 
 fn timestamp_bytes(at: Timestamp) -> [u8; TIMESTAMP_BYTES] {

@@ -7,6 +7,7 @@
 //! It does not decide whom to send to (`replication`) nor what to do about a hole (`catchup`).
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::SyncMark;
@@ -35,10 +36,19 @@ pub(crate) struct Stream {
 }
 
 /// A record, and the weight of the stream up to and including it.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug)]
 struct Held {
+    /// The record's place, beside it: a search for places would have to fetch the records themselves from memory.
+    hlc: Hlc,
     record: Arc<Record>,
     weight: u64,
+}
+
+impl Hash for Held {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The place is the record's.
+        (&self.record, self.weight).hash(state);
+    }
 }
 
 /// An `Append` did not join on to what is held: records between are missing.
@@ -91,7 +101,7 @@ impl Stream {
 
     /// The first record that is kept; none if none is.
     pub(crate) fn first_kept(&self) -> Option<Hlc> {
-        self.records.front().map(|first| first.record.hlc)
+        self.records.front().map(|first| first.hlc)
     }
 
     /// The weight of the records kept, in bytes.
@@ -109,7 +119,7 @@ impl Stream {
 
     /// The place of the last record; of a stream without records, where they begin.
     pub(crate) fn last_record(&self) -> Hlc {
-        self.records.back().map_or(self.dropped, |last| last.record.hlc)
+        self.records.back().map_or(self.dropped, |last| last.hlc)
     }
 
     /// Adds what `append` brings beyond what is held. Idempotent.
@@ -159,6 +169,7 @@ impl Stream {
             );
             self.weight += record.weight() as u64;
             self.records.push_back(Held {
+                hlc: record.hlc,
                 record: record.clone(),
                 weight: self.weight,
             });
@@ -196,8 +207,8 @@ impl Stream {
             "{after} of {} was dropped",
             self.coordinator
         );
-        let above = self.records.range(self.first_above(after)..).map(|held| &held.record);
-        above.take_while(move |record| record.hlc <= upto)
+        let above = self.records.range(self.first_above(after)..);
+        above.take_while(move |held| held.hlc <= upto).map(|held| &held.record)
     }
 
     /// A piece of the stream from `after` on: records up to about `bytes_max` (one at least), and the position they reach.
@@ -209,7 +220,7 @@ impl Stream {
     pub(crate) fn piece(&self, after: Hlc, bytes_max: usize) -> Append {
         let after = after.min(self.received).max(self.dropped);
         let before = self.first_above(after).checked_sub(1);
-        let prev = before.map_or(self.dropped, |place| self.records[place].record.hlc);
+        let prev = before.map_or(self.dropped, |place| self.records[place].hlc);
         let mut records = Vec::new();
         let mut bytes = 0;
         let mut upto = self.received;
@@ -233,14 +244,14 @@ impl Stream {
     /// Drops the records at or below `through`: nobody needs them any more. What is not durable here is kept.
     pub(crate) fn drop_through(&mut self, through: Hlc) {
         let through = through.min(self.durable);
-        while let Some(held) = self.records.pop_front_if(|held| held.record.hlc <= through) {
-            self.dropped = held.record.hlc;
+        while let Some(held) = self.records.pop_front_if(|held| held.hlc <= through) {
+            self.dropped = held.hlc;
         }
     }
 
     /// The place of the first record kept; absent where there is none.
     pub(crate) fn first_record(&self) -> Option<Hlc> {
-        self.records.front().map(|first| first.record.hlc)
+        self.records.front().map(|first| first.hlc)
     }
 
     /// The durable versions of this node hold everything up to `bound`: the stream is held up to there, without its records, which may
@@ -271,7 +282,7 @@ impl Stream {
     }
 
     fn first_above(&self, after: Hlc) -> usize {
-        self.records.partition_point(|held| held.record.hlc <= after)
+        self.records.partition_point(|held| held.hlc <= after)
     }
 }
 

@@ -23,8 +23,9 @@ use crate::transaction::Outcome;
 
 /// The state of a replica at its evaluated bound.
 ///
-/// Holds every version that a snapshot within [`VERSION_RETENTION`] of the bound can see, deletions included, the outcomes of
-/// transaction ids that are not expired, and the fold of the digest: a replica that was
+/// Holds every version that a snapshot within [`VERSION_RETENTION`] of the bound can see, deletions included, as far as the versions
+/// show it of which it was taken (of what was flushed the disk may have the newest alone); the outcomes of
+/// transaction ids that are not expired; and the fold of the digest. A replica that was
 /// [restored](super::SerialExecutor::restore) from it gives the outcomes, reads and digests that it would have given had it
 /// evaluated everything itself.
 ///

@@ -155,15 +155,19 @@ const SECOND: &str = "versions-b.current";
 pub struct StateOptions {
     /// Bytes of the versions on disk that may be kept in memory.
     pub cache_bytes: usize,
+    /// About how many bytes versions may take that were not written to the disk since newer ones cover them, see
+    /// [`DiskVersions::retain`].
+    pub retained_bytes: u64,
     /// Bytes that a piece of a snapshot may have, if its largest entry has not more.
     pub piece_bytes: usize,
 }
 
 impl Default for StateOptions {
-    /// 64 MiB in memory, the largest pieces.
+    /// 64 MiB of the disk and 128 MiB beside it in memory, the largest pieces.
     fn default() -> Self {
         Self {
             cache_bytes: 64 << 20,
+            retained_bytes: 128 << 20,
             piece_bytes: SNAPSHOT_CHUNK_BYTES_MAX,
         }
     }
@@ -189,7 +193,8 @@ impl DiskState {
     /// *Errors*: see [`DiskVersions::open`].
     pub fn open(disk: Arc<dyn Disk>, registry: Arc<Registry>, options: StateOptions) -> Result<Self, StoreError> {
         let current = current(&*disk)?;
-        let versions = open_versions(&disk, current, options.cache_bytes)?;
+        let mut versions = open_versions(&disk, current, options.cache_bytes)?;
+        versions.retain(options.retained_bytes);
         Ok(Self {
             executor: SerialExecutor::open(registry, versions)?,
             source: SnapshotSource::default(),
@@ -343,10 +348,12 @@ impl ReplicaState for DiskState {
     }
 
     fn add(&mut self, bytes: &[u8]) -> Result<ChunkTaken, StoreError> {
-        let (disk, current, cache_bytes) = (&self.disk, self.current, self.options.cache_bytes);
+        let (disk, current, options) = (&self.disk, self.current, self.options);
         self.intake.add(bytes, || {
             remove_versions(&**disk, 1 - current)?;
-            open_versions(disk, 1 - current, cache_bytes)
+            let mut versions = open_versions(disk, 1 - current, options.cache_bytes)?;
+            versions.retain(options.retained_bytes);
+            Ok(versions)
         })
     }
 

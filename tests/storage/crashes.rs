@@ -6,6 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use plimsoll::executor::Heading;
 use plimsoll::store::Log;
 use plimsoll::store::disk::{Crash, SimulatedDisk};
 use plimsoll::time::Hlc;
@@ -43,6 +44,10 @@ struct Counts {
     flush_found: u64,
     /// Those in whose log records were that nobody had been told of.
     unasked: u64,
+    /// Those whose flush had all that could be read at its bound.
+    with_covered: u64,
+    /// Those whose flush had left what was covered in memory.
+    without_covered: u64,
 }
 
 /// Crashes whatever the disk has recorded.
@@ -88,7 +93,22 @@ impl Crasher {
         let bound = again.replica.state.flushed();
         assert!(bound >= self.flushed, "{place:?}: a flush at {} is gone", self.flushed);
         let found = heading(&again.replica.state).expect("a sound disk");
-        assert_eq!(Some(&found), self.model.headings.get(&bound), "{place:?}");
+        let expected = self.model.headings.get(&bound);
+        let expected = expected.unwrap_or_else(|| panic!("{place:?}: no flush was begun at {bound}"));
+        let has_covered = found.oldest == expected.oldest;
+        let expected = match has_covered {
+            true => *expected,
+            // What was covered in memory alone is gone, and the snapshots that it was for. What is left is seen below.
+            false => Heading {
+                oldest: found.oldest.clamp(expected.oldest, bound),
+                entries: found.entries,
+                hash: found.hash,
+                ..*expected
+            },
+        };
+        assert_eq!(found, expected, "{place:?}");
+        self.counts.with_covered += u64::from(has_covered && bound > Hlc::ZERO);
+        self.counts.without_covered += u64::from(!has_covered);
         again.catch_up(&mut Unwatched).expect("a sound disk");
         let standing = again.flushed_standing().expect("a sound disk");
         let expected = self.model.stand(standing.last);
@@ -177,6 +197,7 @@ pub(crate) fn short() -> Plan {
             segment_bytes: 4 << 10,
             run_bytes: 2 << 10,
             flush_records: 25,
+            retained_bytes: 0,
             planted: None,
         },
         following: 8,
@@ -189,6 +210,19 @@ pub(crate) fn short() -> Plan {
 fn a_replica_that_crashes_in_any_operation_of_its_disk_loses_nothing_and_goes_on() {
     let counts = crash_everywhere(short());
     assert!(counts.operations > 800, "{counts:?}");
+    assert_eq!(counts.without_covered, 0);
+}
+
+#[test]
+fn a_replica_that_keeps_covered_versions_in_memory_loses_nothing_else() {
+    let mut plan = Plan {
+        to_the_end_every: 200,
+        ..short()
+    };
+    plan.layout.retained_bytes = u64::MAX;
+    let counts = crash_everywhere(plan);
+    assert_eq!(counts.with_covered, 0);
+    assert!(counts.without_covered > 800, "{counts:?}");
 }
 
 #[test]
@@ -221,6 +255,7 @@ fn a_long_run_of_a_replica_crashed_in_every_operation_of_its_disk() {
             segment_bytes: 16 << 10,
             run_bytes: 8 << 10,
             flush_records: 60,
+            retained_bytes: 20 << 10,
             planted: None,
         },
         following: 12,

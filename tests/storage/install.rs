@@ -18,7 +18,11 @@ use super::replica::state_options;
 use super::workload::{Workload, all, contents};
 
 fn try_open(disk: &SimulatedDisk, workload: &Workload) -> Result<DiskState, StoreError> {
-    DiskState::open(Arc::new(disk.clone()), Arc::clone(&workload.registry), state_options())
+    DiskState::open(
+        Arc::new(disk.clone()),
+        Arc::clone(&workload.registry),
+        state_options(short().layout),
+    )
 }
 
 fn open(disk: &SimulatedDisk, workload: &Workload) -> DiskState {

@@ -34,6 +34,7 @@ pub(crate) struct Layout {
     pub(crate) run_bytes: usize,
     /// Records from one flush to the next.
     pub(crate) flush_records: usize,
+    pub(crate) retained_bytes: u64,
     pub(crate) planted: Option<Planted>,
 }
 
@@ -92,9 +93,10 @@ pub(crate) fn now(at_us: u64) -> Now {
     }
 }
 
-pub(crate) fn state_options() -> StateOptions {
+pub(crate) fn state_options(layout: Layout) -> StateOptions {
     StateOptions {
         cache_bytes: CACHE_BYTES,
+        retained_bytes: layout.retained_bytes,
         piece_bytes: 700,
     }
 }
@@ -112,7 +114,7 @@ impl Replica {
             Some(found) => assert_eq!(found, OWN),
             None => OWN.create(&*disk)?,
         }
-        let state = DiskState::open(Arc::clone(&disk), Arc::clone(registry), state_options())?;
+        let state = DiskState::open(Arc::clone(&disk), Arc::clone(registry), state_options(layout))?;
         let options = SegmentOptions {
             segment_bytes: layout.segment_bytes,
             ..SegmentOptions::default()

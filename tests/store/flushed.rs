@@ -34,6 +34,13 @@ pub(crate) struct Restless {
 }
 
 impl Restless {
+    /// One whose covered versions stay in memory.
+    pub(crate) fn retaining(every: u32) -> Self {
+        let mut restless = Self::new(every);
+        restless.versions.retain(u64::MAX);
+        restless
+    }
+
     pub(crate) fn new(every: u32) -> Self {
         let versions = open(&Memory::default());
         Self {
@@ -187,9 +194,13 @@ fn compare(disk: &DiskVersions, memory: &MemoryVersions, last: u64) -> Result<()
 
 proptest! {
     #[test]
-    fn whatever_is_flushed_and_opened_again_reads_as_in_memory(steps in steps()) {
+    fn whatever_is_flushed_and_opened_again_reads_as_in_memory(
+        steps in steps(),
+        retained_bytes in prop_oneof![Just(0), Just(400), Just(u64::MAX)],
+    ) {
         let medium = Memory::default();
         let mut disk = open(&medium);
+        disk.retain(retained_bytes);
         let mut memory = MemoryVersions::default();
         let mut flushing = None;
         // What a crash goes back to, and how far it had come.
@@ -225,7 +236,12 @@ proptest! {
                     drop(flushing.take());
                     drop(disk);
                     disk = open(&medium);
+                    disk.retain(retained_bytes);
                     (memory, place) = durable.clone();
+                    let unwritten = if retained_bytes > 0 { memory.evaluated() } else { Hlc::ZERO };
+                    let forgotten = memory.oldest().max(unwritten);
+                    prop_assert!(memory.oldest() <= disk.oldest() && disk.oldest() <= forgotten);
+                    memory.collect(disk.oldest());
                 }
                 Step::BeginFlush => {}
             }

@@ -19,6 +19,11 @@ use plimsoll::store::{MemoryLog, MemoryVersions};
 versions::suite!(versions_in_memory, MemoryVersions::default());
 versions::suite!(versions_on_disk, flushed::Restless::new(3));
 versions::suite!(versions_on_disk_flushed_with_every_write, flushed::Restless::new(1));
+versions::suite!(versions_on_disk_retained, flushed::Restless::retaining(3));
+versions::suite!(
+    versions_on_disk_retained_and_flushed_with_every_write,
+    flushed::Restless::retaining(1)
+);
 versions::suite!(versions_on_disk_not_flushed, flushed::Restless::new(u32::MAX));
 log::suite!(log_in_memory, MemoryLog::default(), MemoryLog::crashed);
 log::suite!(log_in_segments, segments::OnDisk::empty(), segments::OnDisk::crashed);

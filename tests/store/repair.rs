@@ -19,6 +19,7 @@ const SEGMENTS: SegmentOptions = SegmentOptions {
 };
 const STATE: StateOptions = StateOptions {
     cache_bytes: 1 << 20,
+    retained_bytes: 4 << 10,
     piece_bytes: 8 << 10,
 };
 const NODE: NodeId = NodeId::new(1);

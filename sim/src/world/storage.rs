@@ -31,6 +31,7 @@ const SEGMENTS: SegmentOptions = SegmentOptions {
 const RUN_BYTES: usize = 16 << 10;
 const STATE: StateOptions = StateOptions {
     cache_bytes: 1 << 20,
+    retained_bytes: 64 << 10,
     piece_bytes: 8 << 10,
 };
 

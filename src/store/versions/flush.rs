@@ -14,6 +14,7 @@ use super::collection::Walk;
 use super::database::Store;
 use super::layer::Layer;
 use super::merge::FRONT;
+use super::retained::Discarded;
 use super::table::{
     META, META_STATE, META_WALK, OUTCOMES, RowName, Settled, State, VERSIONS, VersionKey, key_of, outcome_name,
     parse_content, parse_row_name, row_name, write_content,
@@ -37,6 +38,18 @@ pub(super) struct Frozen {
     pub(super) state: State,
     /// New since the last flush.
     pub(super) outcomes: Vec<Settled>,
+    /// The oldest snapshot that may still be read, be it from memory.
+    pub(super) oldest: Hlc,
+    pub(super) covered: Covered,
+}
+
+/// Where the versions stay that are covered within a layer, but can still be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Covered {
+    /// In memory alone, with the layer.
+    Retained,
+    /// On disk.
+    Written,
 }
 
 /// A flush that was begun. It may be written on another thread.
@@ -48,6 +61,8 @@ pub struct Flush {
     /// Keys to look after, ascending.
     pub(super) due: Vec<Key>,
     pub(super) walk: Walk,
+    /// Dropped with it.
+    pub(super) discarded: Discarded,
 }
 
 /// A flush that was written, or could not be. Hand it to [`DiskVersions::end_flush`](super::DiskVersions::end_flush).
@@ -72,7 +87,7 @@ pub(super) struct Written {
 pub struct FlushReport {
     /// Versions that were written.
     pub written: u64,
-    /// Versions that were not written, because no snapshot that may still be read can see them.
+    /// Versions that were not written: no snapshot that may still be read can see them, or only ones that are kept in memory.
     pub dropped: u64,
     /// Versions that were removed from the disk, because no snapshot that may still be read can see them.
     pub collected: u64,
@@ -92,12 +107,15 @@ impl Flush {
             frozen,
             due,
             walk,
+            discarded,
         } = self;
+        drop(discarded);
         let result = store.commit(frozen.state.flushes, |transaction| {
             let mut writer = Writer {
                 store: &store,
                 transaction,
-                oldest: frozen.state.oldest,
+                oldest: frozen.oldest,
+                readable: frozen.state.oldest,
                 written: Written::default(),
                 content: Vec::new(),
                 name: RowName::default(),
@@ -144,7 +162,10 @@ fn first_kept(chain: &Chain, oldest: Hlc) -> Timestamp {
 struct Writer<'a> {
     store: &'a Store,
     transaction: &'a WriteTransaction,
+    /// The oldest snapshot that may still be read: what is covered there is removed.
     oldest: Hlc,
+    /// The oldest snapshot that can be read from the disk alone, at or above that one: what is covered there is not written.
+    readable: Hlc,
     written: Written,
     /// Of the row that is being written.
     content: Vec<u8>,
@@ -212,12 +233,12 @@ impl Writer<'_> {
         (key, chain): (&'c [u8], &'c Chain),
         chains: &mut Chains<'c>,
     ) -> Result<(), StoreError> {
-        let first = first_kept(chain, self.oldest);
+        let first = first_kept(chain, self.readable);
         let gap = self.gap(table, key, first)?;
         let Some(newest) = gap.newest else {
-            let oldest = self.oldest;
+            let readable = self.readable;
             let follows = |(key, chain): &(&[u8], &Chain)| {
-                let first = first_kept(chain, oldest);
+                let first = first_kept(chain, readable);
                 gap.next
                     .as_ref()
                     .is_none_or(|next| VersionKey::compare(&row_name(key, first), next).is_lt())
@@ -257,7 +278,7 @@ impl Writer<'_> {
         let Some((key, chain)) = run.peek() else {
             return Ok(());
         };
-        let first = row_name(key, first_kept(chain, self.oldest));
+        let first = row_name(key, first_kept(chain, self.readable));
         let cursor = table.lower_bound_mut(Bound::Included(first.as_slice()));
         let mut inserter = Inserter::Cursor(Box::new(cursor.map_err(|error| place.storage(&"any", error))?));
         for (key, chain) in run {
@@ -280,7 +301,7 @@ impl Writer<'_> {
         // Nobody looks behind a deletion at or below the oldest snapshot, and behind it nothing is left.
         let is_void = |(at, value): &&Version| at.hlc <= self.oldest && value.is_none();
         let (mut rows, mut is_noted, mut last) = (u64::from(rows_left), false, None);
-        for (at, value) in chain.kept(self.oldest).skip_while(is_void) {
+        for (at, value) in chain.kept(self.readable).skip_while(is_void) {
             write_content(value.as_ref(), &mut self.content);
             inserter
                 .insert(self.name.of(key, *at), &self.content)

@@ -261,6 +261,7 @@ pub(super) fn history(
     let start = after.map_or(Bound::Unbounded, |(key, _)| Bound::Included(key));
     let oldest_first = layers.iter().rev();
     let mut chains: Vec<_> = oldest_first.map(|layer| layer.chains_from(start).peekable()).collect();
+    let mut versions: Vec<Version> = Vec::new();
     loop {
         let heads = chains.iter_mut().filter_map(|chains| Some(chains.peek()?.0));
         let Some(key) = heads.chain(row.as_ref().map(Row::key)).min() else {
@@ -274,28 +275,24 @@ pub(super) fn history(
             base: None,
             visit: &mut *visit,
         };
-        // Whatever is in a layer of a key is newer than what lies below.
-        let mut flow = ControlFlow::Continue(());
         while let Some(found) = row.take_if(|row| row.key() == key.as_bytes()) {
-            flow = kept.add(found.at, found.value(store)?);
-            if flow.is_break() {
-                return Ok(());
-            }
+            versions.push((found.at, found.value(store)?));
             row = rows.next()?;
         }
         for chains in &mut chains {
             let Some((_, chain)) = chains.next_if(|(name, _)| *name == key.as_bytes()) else {
                 continue;
             };
-            let mut versions = chain
+            let unpassed = chain
                 .kept(oldest)
                 .filter(|(at, _)| passed.is_none_or(|passed| *at > passed));
-            flow = versions.try_for_each(|(at, value)| kept.add(*at, value.clone()));
-            if flow.is_break() {
-                return Ok(());
-            }
+            versions.extend(unpassed.cloned());
         }
-        if kept.end().is_break() || flow.is_break() {
+        // The newest of a layer may be on disk as well, above what the layer alone has.
+        versions.sort_by_key(|(at, _)| *at);
+        versions.dedup_by_key(|(at, _)| *at);
+        let flow = versions.drain(..).try_for_each(|(at, value)| kept.add(at, value));
+        if flow.is_break() || kept.end().is_break() {
             return Ok(());
         }
     }

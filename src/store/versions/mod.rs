@@ -12,6 +12,7 @@ mod fault;
 mod flush;
 mod layer;
 mod merge;
+mod retained;
 mod snapshot;
 mod table;
 
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use super::disk::Disk;
 use super::{History, OutcomeVisitor, StoreError, VersionVisitor, Versions};
-use crate::id::TransactionId;
+use crate::id::{NodeId, TransactionId};
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
@@ -28,9 +29,10 @@ use crate::transaction::{Outcome, Versioned};
 use collection::Collection;
 pub use database::{Extent, Medium};
 use database::{Reader, Store, VerifiedFile};
-use flush::Frozen;
+use flush::{Covered, Frozen};
 pub use flush::{Flush, FlushReport, Flushed};
 use layer::{Layer, seen};
+use retained::RetainedLayers;
 pub use snapshot::FlushedVersions;
 use table::State;
 pub use table::{Settled, Standing};
@@ -48,6 +50,8 @@ pub struct DiskVersions {
     /// What is being flushed.
     frozen: Option<Arc<Frozen>>,
     active: Layer,
+    /// What was flushed, but for what was covered in it.
+    retained: RetainedLayers,
     evaluated: Hlc,
     oldest: Hlc,
     collection: Collection,
@@ -73,11 +77,18 @@ impl DiskVersions {
             store,
             frozen: None,
             active: Layer::default(),
+            retained: RetainedLayers::default(),
             evaluated: reader.state.evaluated,
             oldest: reader.state.oldest,
             collection: Collection::new(reader.walk.clone()),
             reader: Arc::new(reader),
         })
+    }
+
+    /// From now on keeps covered versions in memory alone, where they take no more than about so many bytes: until then a flush writes the
+    /// newest version of each key, and the snapshots below it are lost by a crash. Unless this is said, all that can be read is written.
+    pub fn retain(&mut self, bytes_max: u64) {
+        self.retained.set_bytes_max(bytes_max);
     }
 
     /// Where the executor stood at the last flush.
@@ -144,21 +155,39 @@ impl DiskVersions {
     pub fn begin_flush(&mut self, outcomes: Vec<Settled>, beside: Standing) -> Flush {
         assert!(self.frozen.is_none(), "a flush begins before the last one has ended");
         let layer = std::mem::take(&mut self.active);
+        self.retained.release(self.oldest);
+        let covered = match self.retained.has_room_for(&layer) {
+            true => Covered::Retained,
+            false => Covered::Written,
+        };
+        let unwritten = match covered {
+            Covered::Retained => self.evaluated,
+            // What was left out before is not there.
+            Covered::Written => self.reader.state.oldest,
+        };
         let state = State {
             flushes: self.reader.state.flushes + 1,
             evaluated: self.evaluated,
-            oldest: self.oldest,
+            oldest: self.oldest.max(unwritten),
             highest: self.reader.state.highest.max(layer.highest()),
             beside,
         };
         let due = self.collection.take_due(self.oldest, layer.keys());
-        let frozen = Arc::new(Frozen { layer, state, outcomes });
+        let oldest = self.oldest;
+        let frozen = Arc::new(Frozen {
+            layer,
+            state,
+            outcomes,
+            oldest,
+            covered,
+        });
         self.frozen = Some(Arc::clone(&frozen));
         Flush {
             store: Arc::clone(&self.store),
             frozen,
             due,
             walk: self.collection.walk().clone(),
+            discarded: self.retained.take_discarded(),
         }
     }
 
@@ -177,12 +206,21 @@ impl DiskVersions {
             Err(error) => self.store.fail(error),
         }
         let result = result.and_then(|written| self.checked(written));
+        let frozen = Arc::into_inner(frozen).expect("a flush that was written gave its share back");
         match result {
             Ok(written) => {
                 assert_eq!(
                     self.reader.state, frozen.state,
                     "the flush that ends is the last commit"
                 );
+                let rest = match frozen.covered {
+                    Covered::Retained => {
+                        self.retained.keep(frozen.layer, frozen.state.evaluated);
+                        None
+                    }
+                    Covered::Written => Some(frozen.layer),
+                };
+                self.retained.discard(rest, frozen.outcomes);
                 self.collection.note(written.notes);
                 if let Some(walk) = written.walk {
                     self.collection.set_walk(walk);
@@ -190,7 +228,6 @@ impl DiskVersions {
                 Ok(written.report)
             }
             Err(error) => {
-                let frozen = Arc::into_inner(frozen).expect("a flush that was written gave its share back");
                 let newer = std::mem::replace(&mut self.active, frozen.layer);
                 self.active.absorb(newer, self.oldest);
                 self.collection.note(due.into_iter().map(|key| (0, key)).collect());
@@ -215,10 +252,13 @@ impl DiskVersions {
         })
     }
 
-    /// The layers, newest first.
-    fn layers(&self) -> impl Iterator<Item = &Layer> {
+    /// The layers that a snapshot at `at` sees something of which is not on disk, newest first.
+    fn layers(&self, at: Timestamp) -> impl Iterator<Item = &Layer> {
         let frozen = self.frozen.as_ref().map(|frozen| &frozen.layer);
-        [&self.active].into_iter().chain(frozen)
+        [&self.active]
+            .into_iter()
+            .chain(frozen)
+            .chain(self.retained.seen_at(at))
     }
 
     /// The timestamp of the newest version of `key` below the active layer.
@@ -256,7 +296,12 @@ impl History for DiskVersions {
     }
 
     fn history(&self, oldest: Hlc, after: Option<(&Key, Timestamp)>, visit: &mut VersionVisitor<'_>) {
-        let layers: Vec<&Layer> = self.layers().collect();
+        let layers: Vec<&Layer> = self
+            .layers(Timestamp {
+                hlc: oldest,
+                node: NodeId::new(0),
+            })
+            .collect();
         let mut after = after.map(|(key, at)| (key.clone(), at));
         self.read(|reader| {
             let passed = after.clone();
@@ -282,7 +327,7 @@ impl History for DiskVersions {
 
 impl Versions for DiskVersions {
     fn get(&self, key: &Key, at: Timestamp) -> Option<Versioned> {
-        let in_memory = self.layers().find_map(|layer| layer.reached(key, at));
+        let in_memory = self.layers(at).find_map(|layer| layer.reached(key, at));
         let (timestamp, value) = match in_memory {
             Some(version) => seen(version)?,
             None => {
@@ -295,7 +340,7 @@ impl Versions for DiskVersions {
 
     fn scan(&self, range: &KeyRange, at: Timestamp, limit: usize, direction: Direction) -> Vec<(Key, Versioned)> {
         self.read(|reader| {
-            let layers = self.layers().map(|layer| layer.scan(range, at, direction));
+            let layers = self.layers(at).map(|layer| layer.scan(range, at, direction));
             merge::scan((&self.store, reader), layers.collect(), range, at, limit, direction)
         })
     }
@@ -338,5 +383,10 @@ impl Versions for DiskVersions {
     fn collect(&mut self, oldest: Hlc) {
         let oldest = self.collection.lowest_held().map_or(oldest, |held| held.min(oldest));
         self.oldest = self.oldest.max(oldest);
+        self.retained.release(self.oldest);
+        if self.active.keys() == 0 {
+            // No flush comes that would take it along.
+            drop(self.retained.take_discarded());
+        }
     }
 }

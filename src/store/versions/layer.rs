@@ -55,7 +55,9 @@ impl Layer {
             .map(|(key, chain)| (key.as_bytes(), chain))
     }
 
-    /// Adds a version. *Given* that it is above all others of its key, and the lowest snapshot that anyone may read.
+    /// Adds a version. *Given* that it is above all others of its key that lie below, and the lowest snapshot that anyone may read.
+    ///
+    /// *Panics* when a version of the key here is not below it.
     pub(super) fn put(&mut self, key: Key, version: Version, oldest: Hlc) {
         self.versions += 1;
         self.bytes += (key.as_bytes().len() + version.1.as_ref().map_or(0, |value| value.as_bytes().len())) as u64;
@@ -64,7 +66,15 @@ impl Layer {
             Entry::Vacant(place) => {
                 place.insert(Chain::new(version));
             }
-            Entry::Occupied(mut chain) => chain.get_mut().push(version, oldest),
+            Entry::Occupied(mut chain) => {
+                let ((last, _), at) = (chain.get().newest(), version.0);
+                assert!(
+                    *last < at,
+                    "{} has a version at {last}, so none can be written at {at}",
+                    chain.key()
+                );
+                chain.get_mut().push(version, oldest);
+            }
         }
     }
 

@@ -347,13 +347,11 @@ impl Versions for DiskVersions {
 
     fn put(&mut self, key: Key, at: Timestamp, value: Option<Value>) {
         let below = self.frozen.as_ref().map_or(&self.reader.state, |frozen| &frozen.state);
-        let last = match self.active.newest(&key) {
-            Some((last, _)) => Some(*last),
-            // Whatever is above all that was flushed need not be looked for.
-            None if Some(at) > below.highest => None,
-            None => self.newest_below(&key),
-        };
-        if let Some(last) = last.filter(|last| *last >= at) {
+        // Whatever is above all that was flushed need not be looked for.
+        if Some(at) <= below.highest
+            && self.active.newest(&key).is_none()
+            && let Some(last) = self.newest_below(&key).filter(|last| *last >= at)
+        {
             panic!("{key} has a version at {last}, so none can be written at {at}");
         }
         self.active.put(key, (at, value), self.oldest);

@@ -82,10 +82,7 @@ fn an_id_comes_again_from_another_coordinator_and_gets_the_first_outcome_without
         assert_eq!(output::<Increment>(end), Ok(5));
     }
     assert_eq!(ends.len(), 3);
-    assert_eq!(
-        read(&executor, at_ms(40), "sum"),
-        Some(Value::new(5_i64.to_le_bytes().to_vec()))
-    );
+    assert_eq!(read(&executor, at_ms(40), "sum"), Some(Value::new(5_i64.to_le_bytes())));
     assert_eq!(executor.outcome(id).map(|(place, _)| place), Some(first.0));
     assert_eq!(executor.versions().versions_kept(), 1);
 }
@@ -133,7 +130,7 @@ fn an_id_is_older_than_outcomes_are_kept_and_is_refused_with_its_age() {
     assert_eq!(ends[1].effective, expired.0);
     assert_eq!(
         read(&executor, at_ms(window_ms + 2), "sum"),
-        Some(Value::new(1_i64.to_le_bytes().to_vec()))
+        Some(Value::new(1_i64.to_le_bytes()))
     );
 }
 
@@ -283,7 +280,7 @@ fn a_dry_run_says_what_would_happen_and_leaves_everything_as_it_was() {
         .expect("a kept snapshot")
         .expect("a known thunk");
     assert_eq!(client::output::<Increment>(&run.outcome), Ok(Ok(42)));
-    let sum = Value::new(42_i64.to_le_bytes().to_vec());
+    let sum = Value::new(42_i64.to_le_bytes());
     assert_eq!(run.writes, BTreeMap::from([("sum".into(), Some(sum))]));
     let earlier = executor
         .dry_run(&tried, at_ms(9))

@@ -234,10 +234,7 @@ fn a_read_that_fails_lets_nothing_out_and_ends_evaluation() {
     let mut executor = open(&medium);
     let value = "a value that fills some more pages than are kept in memory at a time".into();
     for key in 0..30_000_u32 {
-        let entries = vec![(
-            Key::new(key.to_be_bytes().to_vec()),
-            plimsoll::key::Value::clone(&value),
-        )];
+        let entries = vec![(Key::new(key.to_be_bytes()), plimsoll::key::Value::clone(&value))];
         let ms = u64::from(key);
         let put = stamped(at_ms(ms), 1, id_made_at_ms(ms, 1), &Put { entries });
         executor
@@ -248,7 +245,7 @@ fn a_read_that_fails_lets_nothing_out_and_ends_evaluation() {
     medium.fail_after(0);
     let increments = (0..30_000_u32).map(|key| {
         let ms = 40_000 + u64::from(key);
-        let key = Key::new(key.to_be_bytes().to_vec());
+        let key = Key::new(key.to_be_bytes());
         stamped(at_ms(ms), 1, id_made_at_ms(ms, 2), &Increment { key, amount: 1 })
     });
     let mut failed = None;

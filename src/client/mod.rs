@@ -71,7 +71,7 @@ pub fn admit(
     }
     if let Some(key) = footprint.keys().find(|key| key.as_bytes().len() > KEY_BYTES_MAX) {
         const SHOWN_BYTES: usize = 16;
-        let (bytes, begins) = (key.as_bytes().len(), Key::new(key.as_bytes()[..SHOWN_BYTES].to_vec()));
+        let (bytes, begins) = (key.as_bytes().len(), Key::new(&key.as_bytes()[..SHOWN_BYTES]));
         return Err(NotSubmitted::KeyTooLong { thunk, bytes, begins });
     }
     let transaction = Transaction {

@@ -384,7 +384,7 @@ mod tests {
         let refused = refusal(|record| {
             let numbers = 0..limits::FOOTPRINT_KEYS_MAX as u32 + 1;
             record.transaction.footprint = Footprint {
-                writes: numbers.map(|number| Key::new(number.to_be_bytes().to_vec())).collect(),
+                writes: numbers.map(|number| Key::new(number.to_be_bytes())).collect(),
                 ..Footprint::default()
             };
         });

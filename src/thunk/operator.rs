@@ -106,7 +106,7 @@ impl Operator {
 
     /// The value that holds a number: an operand of [`Operator::Add`], [`Operator::Min`] and [`Operator::Max`].
     pub fn of_number(number: i64) -> Value {
-        Value::new(number.to_le_bytes().to_vec())
+        Value::new(number.to_le_bytes())
     }
 }
 

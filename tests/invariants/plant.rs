@@ -154,7 +154,7 @@ pub(crate) fn settlement(record: Timestamp, effective: Timestamp, number: u64, o
         record,
         id: transaction(number).id,
         effective,
-        outcome: Outcome::Committed(Value::new(output.to_owned())),
+        outcome: Outcome::Committed(Value::new(output)),
     }
 }
 

@@ -163,7 +163,7 @@ fn key(number: u8) -> Key {
         b"b",
         b"\xff\xff",
     ];
-    Key::new(bytes[usize::from(number)].to_vec())
+    Key::new(bytes[usize::from(number)])
 }
 
 fn compare(disk: &DiskVersions, memory: &MemoryVersions, last: u64) -> Result<(), TestCaseError> {
@@ -259,7 +259,7 @@ fn a_full_medium_loses_nothing_and_the_flush_succeeds_when_there_is_room() {
     let mut write = |versions: &mut DiskVersions, count: u32| {
         place += 1;
         for number in 0..count {
-            let key = Key::new(number.to_be_bytes().to_vec());
+            let key = Key::new(number.to_be_bytes());
             versions.put(key, at(place), Some(Value::new(vec![place as u8; 500])));
         }
         versions.set_evaluated(at(place).hlc);
@@ -272,10 +272,7 @@ fn a_full_medium_loses_nothing_and_the_flush_succeeds_when_there_is_room() {
     write(&mut versions, 3);
     let written = begun.write();
     assert_eq!(
-        versions
-            .get(&Key::new(900_u32.to_be_bytes().to_vec()), at(1))
-            .unwrap()
-            .timestamp,
+        versions.get(&Key::new(900_u32.to_be_bytes()), at(1)).unwrap().timestamp,
         at(1),
         "read meanwhile"
     );
@@ -307,16 +304,12 @@ fn a_medium_that_fails_stops_everything_and_what_was_flushed_is_there_afterwards
     let medium = Memory::default();
     let mut versions = open(&medium);
     for number in 0..50_000_u32 {
-        versions.put(
-            Key::new(number.to_be_bytes().to_vec()),
-            at(1),
-            Some(Value::new(vec![1; 50])),
-        );
+        versions.put(Key::new(number.to_be_bytes()), at(1), Some(Value::new(vec![1; 50])));
     }
     versions.set_evaluated(at(1).hlc);
     flush(&mut versions).unwrap();
     versions.put(Key::default(), at(2), Some("new".into()));
-    let key = |number: u32| Key::new(number.to_be_bytes().to_vec());
+    let key = |number: u32| Key::new(number.to_be_bytes());
     medium.fail_after(0);
     assert!(versions.get(&Key::default(), at(2)).is_some(), "memory does not fail");
     let found = (0..50_000)

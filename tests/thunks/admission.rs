@@ -79,7 +79,7 @@ fn arguments_of_another_type_are_refused_with_what_to_submit() {
 #[test]
 fn a_footprint_with_too_many_keys_is_refused_and_one_less_is_not() {
     let get = |count: u32| Get {
-        keys: (0..count).map(|name| Key::new(name.to_be_bytes().to_vec())).collect(),
+        keys: (0..count).map(|name| Key::new(name.to_be_bytes())).collect(),
     };
     let limit = FOOTPRINT_KEYS_MAX as u32;
     assert!(admit_builtin(&get(limit)).is_ok());

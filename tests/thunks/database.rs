@@ -176,5 +176,5 @@ impl<R: Replica> Database<R> {
 
 /// A number as the operators store it.
 pub(crate) fn number(number: i64) -> Value {
-    Value::new(number.to_le_bytes().to_vec())
+    Value::new(number.to_le_bytes())
 }

@@ -28,8 +28,8 @@ pub(super) fn counter_key(number: u64) -> Key {
 }
 
 fn key(kind: u8, number: u64) -> Key {
-    let mut bytes = vec![kind];
-    bytes.extend(number.to_be_bytes());
+    let mut bytes = [kind; 1 + NUMBER_BYTES];
+    bytes[1..].copy_from_slice(&number.to_be_bytes());
     Key::new(bytes)
 }
 
@@ -47,7 +47,7 @@ pub fn counter_of(key: &[u8], value: &Value) -> Option<Result<(u64, i64), Answer
 }
 
 pub(super) fn encode_register(register: u64) -> Value {
-    Value::new(register.to_le_bytes().to_vec())
+    Value::new(register.to_le_bytes())
 }
 
 pub(super) fn decode_register(value: &Value) -> Result<u64, AnswerError> {
@@ -56,7 +56,7 @@ pub(super) fn decode_register(value: &Value) -> Result<u64, AnswerError> {
 
 /// As the operator that adds to a stored number has it.
 pub(super) fn encode_counter(counter: i64) -> Value {
-    Value::new(counter.to_le_bytes().to_vec())
+    Value::new(counter.to_le_bytes())
 }
 
 pub(super) fn decode_counter(value: &Value) -> Result<i64, AnswerError> {

@@ -91,7 +91,7 @@ impl Writers {
 
     /// What a transaction writes.
     fn value(id: TransactionId) -> Value {
-        Value::new(id.as_u128().to_be_bytes().to_vec())
+        Value::new(id.as_u128().to_be_bytes())
     }
 }
 

@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn noted_keys_are_due_when_their_second_is_over_and_not_too_many_at_once() {
         let mut collection = Collection::new(None);
-        let many = (0..DUE_MAX as u64 + 10).map(|number| (at_second(1), Key::new(number.to_be_bytes().to_vec())));
+        let many = (0..DUE_MAX as u64 + 10).map(|number| (at_second(1), Key::new(number.to_be_bytes())));
         collection.note(many.map(|(at, key)| (second_of(at), key)).collect());
         collection.note(vec![(second_of(at_second(2)), "late".into())]);
         assert_eq!(collection.take_due(at_second(1), 0), []);

@@ -216,7 +216,7 @@ impl KeyRange {
         let is_below = |end: &Key| end.as_bytes() <= &SYSTEM_PREFIX[..];
         match &self.end {
             Some(end) if is_below(end) => self.clone(),
-            _ => Self::new(self.start.clone(), Key::new(SYSTEM_PREFIX.to_vec())),
+            _ => Self::new(self.start.clone(), Key::new(SYSTEM_PREFIX)),
         }
     }
 

@@ -256,7 +256,7 @@ fn cut_text(text: &mut String) {
 
 fn cut_key(key: &mut Key) {
     if key.as_bytes().len() > ABORT_TEXT_BYTES_MAX {
-        *key = Key::new(key.as_bytes()[..ABORT_TEXT_BYTES_MAX].to_vec());
+        *key = Key::new(&key.as_bytes()[..ABORT_TEXT_BYTES_MAX]);
     }
 }
 

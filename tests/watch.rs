@@ -337,7 +337,7 @@ async fn a_dry_run_tells_outcome_and_writes_and_nothing_happens() {
     let run = database.dry_run(&increment).await.expect("a majority is there");
     assert_eq!(run.outcome, Ok(10));
     assert!(run.at >= first.timestamp.hlc);
-    let ten = Value::new(10_i64.to_le_bytes().to_vec());
+    let ten = Value::new(10_i64.to_le_bytes());
     assert_eq!(run.writes, BTreeMap::from([("n".into(), Some(ten))]));
     let again = database.dry_run(&increment).await.expect("a majority is there");
     assert_eq!(again.outcome, Ok(10), "the first one did nothing");

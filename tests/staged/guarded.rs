@@ -33,7 +33,7 @@ async fn one_read_decides_the_next_and_what_is_written() {
         let Some(user) = stage.get("by-name/ann").await else {
             return Err(Abort::Refused("there is no ann".into()));
         };
-        let user = Key::new(user.as_bytes().to_vec());
+        let user = Key::new(user.as_bytes());
         let name = text(stage.get(user.clone()).await).unwrap();
         Ok(Put {
             entries: vec![(user, Value::from(format!("{name} Bo").as_str()))],

@@ -123,7 +123,7 @@ fn a_key_of_another_table_or_type_is_refused_with_table_key_and_place() {
     let raw = Key::from("a");
     assert!(matches!(A.decode_key(&raw), Err(RowError::OtherTable { .. })));
 
-    let key = Key::new(b"a\0x\0\0".to_vec());
+    let key = Key::new(b"a\0x\0\0");
     let error = A.decode_key(&key).unwrap_err();
     assert_eq!(
         error.to_string(),

@@ -32,7 +32,7 @@ struct Swaps {
 
 impl Swap {
     fn key(&self) -> Key {
-        Key::new(self.register.to_be_bytes().to_vec())
+        Key::new(self.register.to_be_bytes())
     }
 
     fn read(&self) -> Next {
@@ -55,7 +55,7 @@ impl Swap {
 }
 
 fn stored(register: u64) -> Value {
-    Value::new(register.to_be_bytes().to_vec())
+    Value::new(register.to_be_bytes())
 }
 
 impl Script for Swap {

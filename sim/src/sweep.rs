@@ -37,6 +37,12 @@ pub struct Summary {
     pub virtual_hours: f64,
     /// Epochs begun after the first, in all runs together.
     pub epoch_changes: u64,
+    /// Transactions that took effect, in all runs together.
+    pub committed: u64,
+    /// How often the stages of transactions were run again, in all runs together.
+    pub stages_run_again: u64,
+    /// How often the stages of one transaction were run at most.
+    pub stages_runs_max: u32,
     /// How often each kind of fault really happened.
     pub faults: BTreeMap<String, u64>,
     /// How often what is rare happened, in all nodes of all runs together.
@@ -197,6 +203,7 @@ fn summarize(
             .collect(),
         false => Vec::new(),
     };
+    let reports = || outcomes.iter().map(|outcome| &outcome.finished.report);
     Summary {
         scenario: name.to_owned(),
         seeds,
@@ -205,6 +212,9 @@ fn summarize(
         unknown: judged(Judgement::Unknown),
         virtual_hours: virtual_us as f64 / 3.6e9,
         epoch_changes: outcomes.iter().map(|outcome| outcome.finished.epoch_changes).sum(),
+        committed: reports().map(|report| report.transactions.committed).sum(),
+        stages_run_again: reports().map(|report| report.asides.stages.0).sum(),
+        stages_runs_max: reports().map(|report| report.asides.stages.1).max().unwrap_or_default(),
         faults,
         rare_states: rare_states(outcomes),
         recovery_ms: Recovery {
@@ -269,6 +279,12 @@ impl Summary {
             self.epoch_changes,
             self.recoveries,
         );
+        if self.stages_runs_max > 1 {
+            text += &format!(
+                "stages         run again {} times for {} transactions that committed; those of one {} times at most\n",
+                self.stages_run_again, self.committed, self.stages_runs_max
+            );
+        }
         for failure in &self.failures {
             text += &format!("\nseed {}: {}\n  {}\n", failure.seed, failure.violation, failure.replay);
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use loopback::{Cluster, PATIENCE, open_when_free};
+use loopback::{Cluster, PATIENCE};
 use plimsoll::Plimsoll;
 use plimsoll::id::NodeId;
 use plimsoll::key::{Key, KeyRange, Value};
@@ -292,7 +292,7 @@ async fn a_thunk_is_not_deterministic_and_a_node_that_is_asked_to_finds_out() {
     let database = node().open().await.unwrap();
     database.submit(&Counts).await.expect("nobody has asked");
     database.shutdown().await;
-    let database = open_when_free(|| node().evaluate_twice()).await;
+    let database = node().evaluate_twice().open().await.expect("it opens");
     let error = database.submit(&Counts).await.expect_err("it is evaluated twice");
     let is_found = matches!(&error, SubmitError::Aborted { abort: Abort::NotDeterministic { thunk, .. }, .. } if *thunk == ThunkId::of::<Counts>());
     assert!(is_found, "{error:?}");

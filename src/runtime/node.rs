@@ -1,6 +1,7 @@
 //! One replica in this process, the others elsewhere: frames and requests come over QUIC.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::builder::{DEADLINE, OpenError};
 use super::changes::nothing_new;
@@ -25,7 +26,7 @@ use super::time::{Clocks, wall};
 use super::wire::{Request, Response, admit, decode, encode};
 use crate::executor::ReadError;
 use crate::id::{Epoch, NodeId};
-use crate::net::{Address, Bounds, Caller, Credentials, Endpoint, Peers, Service};
+use crate::net::{self, Address, Bounds, Caller, Credentials, Endpoint, Peers, Service};
 use crate::protocol::config::{Membership, NodeConfig, Profile};
 use crate::protocol::node::Node;
 use crate::protocol::{Refusal, Reply};
@@ -37,6 +38,12 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a watch from elsewhere waits here for changes before it is told that there are none. It gives up on a node only later.
 const CHANGES_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long an address is waited for that somebody else has: a node of this process that was shut down lets go of it soon, not at once.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long to wait before the address is tried again.
+const ADDRESS_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a node of a cluster is opened with, see [`Plimsoll::node`].
 #[must_use = "nothing is opened before `open`"]
@@ -161,7 +168,7 @@ impl NodeBuilder {
             })?;
         let code = Code::new(self.thunks.into_registry()?);
         let cluster = self.credentials.cluster();
-        let endpoint = Arc::new(Endpoint::open(self.listen, &self.credentials, self.bounds)?);
+        let endpoint = Arc::new(endpoint_when_free(self.listen, &self.credentials, self.bounds).await?);
         let opening = {
             let (folder, registry) = (folder.clone(), code.current());
             tokio::task::spawn_blocking(move || storage::open_one(&folder, own, cluster, &registry))
@@ -281,6 +288,25 @@ impl Places {
         if let Err(error) = directory.save(&self.folder) {
             let folder = self.folder.display();
             tracing::warn!(%folder, %error, "the addresses of the other nodes cannot be kept over a restart");
+        }
+    }
+}
+
+/// An endpoint at an address that a node before this one may just have let go of.
+async fn endpoint_when_free(
+    listen: SocketAddr,
+    credentials: &Credentials,
+    bounds: Bounds,
+) -> Result<Endpoint, net::OpenError> {
+    let until = Instant::now() + ADDRESS_PATIENCE;
+    loop {
+        match Endpoint::open(listen, credentials, bounds.clone()) {
+            Err(net::OpenError::Socket { source, .. })
+                if source.kind() == ErrorKind::AddrInUse && Instant::now() < until =>
+            {
+                sleep(ADDRESS_PAUSE).await;
+            }
+            opened => return opened,
         }
     }
 }

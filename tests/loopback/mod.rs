@@ -1,15 +1,12 @@
 //! A cluster of nodes over QUIC on loopback, each with its folder and certificate, and clients elsewhere.
 
-use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use plimsoll::Plimsoll;
 use plimsoll::id::{ClusterId, NodeId};
-use plimsoll::net::{self, Address, Authority, Credentials};
-use plimsoll::runtime::{NodeBuilder, OpenError};
-use tokio::time::sleep;
+use plimsoll::net::{Address, Authority, Credentials};
 
 /// Longer than anything here takes, on a machine that has other things to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,15 +61,13 @@ impl Cluster {
 
     /// Opens a node of a cluster whose first members are 1 to 3; it is told where these are.
     pub(crate) async fn open(&self, node: u32) -> Plimsoll {
-        let builder = || {
-            let builder = Plimsoll::node(self.credentials(Some(node)))
-                .folder(self.folder.join(format!("node-{node}")))
-                .listen(self.addresses[node as usize - 1])
-                .members([1, 2, 3]);
-            let peers = (1..=3).filter(|peer| *peer != node);
-            peers.fold(builder, |builder, peer| builder.peer(peer, self.address(peer)))
-        };
-        open_when_free(builder).await
+        let builder = Plimsoll::node(self.credentials(Some(node)))
+            .folder(self.folder.join(format!("node-{node}")))
+            .listen(self.addresses[node as usize - 1])
+            .members([1, 2, 3]);
+        let peers = (1..=3).filter(|peer| *peer != node);
+        let builder = peers.fold(builder, |builder, peer| builder.peer(peer, self.address(peer)));
+        builder.open().await.expect("it opens")
     }
 
     pub(crate) async fn client(&self, nodes: &[u32]) -> Plimsoll {
@@ -82,18 +77,4 @@ impl Cluster {
         }
         builder.open().await.expect("it opens")
     }
-}
-
-/// Opens a node whose address another one may just have let go of: it is free soon after a shutdown, not at once.
-pub(crate) async fn open_when_free(node: impl Fn() -> NodeBuilder) -> Plimsoll {
-    const TRIES: u32 = 500;
-    for _ in 0..TRIES {
-        match node().open().await {
-            Err(OpenError::Network(net::OpenError::Socket { source, .. })) if source.kind() == ErrorKind::AddrInUse => {
-                sleep(Duration::from_millis(20)).await;
-            }
-            opened => return opened.expect("it opens"),
-        }
-    }
-    panic!("somebody else has taken the address")
 }

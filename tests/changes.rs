@@ -9,10 +9,10 @@ mod records;
 use plimsoll::executor::{ChangesQuery, KeyChange, Place, ReadError, Search, SerialExecutor, Sought};
 use plimsoll::key::{Key, KeyRange};
 use plimsoll::limits::{CHANGES_RECENT_MAX, CHANGES_WALK_VERSIONS, VERSION_RETENTION};
-use plimsoll::protocol::Batch;
+use plimsoll::protocol::{Batch, Query};
 use plimsoll::store::versions::{DiskVersions, Flush};
 use plimsoll::store::{History, Versions};
-use plimsoll::thunk::{Delete, Put};
+use plimsoll::thunk::{Delete, Put, Reservations, Reserve};
 use plimsoll::time::{Hlc, Timestamp};
 use proptest::prelude::*;
 
@@ -453,4 +453,36 @@ fn a_place_that_is_too_old_is_told_so_and_one_ahead_has_nothing_yet() {
     let ahead = Place::after(Timestamp::last_at(late.plus(VERSION_RETENTION)));
     let found = executor.changes(query(ahead.clone(), 9)).unwrap();
     assert_eq!((found.changes, found.upto), (Vec::new(), ahead));
+}
+
+#[test]
+fn a_watch_of_everything_is_not_told_of_reservations() {
+    for is_watched_before in [true, false] {
+        let mut executor = executor();
+        if is_watched_before {
+            assert_eq!(executor.changes(query(front(), 9)).unwrap().changes, []);
+        }
+        let put = Put {
+            entries: vec![("a".into(), "1".into())],
+        };
+        let reserve = Reserve {
+            holder: id_made_at_ms(0, 9),
+            since: None,
+            keys: vec!["a".into()],
+            ranges: Vec::new(),
+            lasts_ms: 1_000,
+        };
+        let put = stamped(at_ms(10), 1, id_made_at_ms(0, 1), &put);
+        let reserve = stamped(at_ms(11), 1, id_made_at_ms(0, 2), &reserve);
+        executor.evaluate(&batch(&[&put, &reserve], at_ms(20)));
+        let its_key = Query {
+            keys: vec![Reservations::key()],
+            ranges: Vec::new(),
+        };
+        let found = executor.read(at_ms(20), &its_key).unwrap();
+        assert!(found.keys[0].is_some(), "there is a reservation");
+        let told = executor.changes(query(front(), 9)).unwrap().changes;
+        let keys: Vec<Key> = told.into_iter().map(|change| change.key).collect();
+        assert_eq!(keys, ["a".into()]);
+    }
 }

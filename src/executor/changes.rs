@@ -149,12 +149,14 @@ pub struct Search {
 }
 
 impl Search {
-    /// One that is to begin.
+    /// One that is to begin. Keys that belong to Plimsoll are left out, as they are of scans.
     pub fn new(query: ChangesQuery) -> Self {
+        let range = query.range.of_users();
+        let query = ChangesQuery { range, ..query };
         Self { query, walk: None }
     }
 
-    /// What is asked.
+    /// What is searched for.
     pub fn query(&self) -> &ChangesQuery {
         &self.query
     }

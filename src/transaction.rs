@@ -101,7 +101,10 @@ pub enum Abort {
     #[error("{0}")]
     Refused(String),
     /// The thunk touched a key outside its footprint.
-    #[error("thunk {thunk} {access} the key {key}, which its footprint does not declare: add it to the footprint")]
+    #[error(
+        "thunk {thunk} {access} the key {key}, which its footprint does not declare: add it to the footprint by {}",
+        declaring(access)
+    )]
     Undeclared {
         /// The thunk that did it.
         thunk: ThunkId,
@@ -111,7 +114,7 @@ pub enum Abort {
         key: Key,
     },
     /// The thunk panicked.
-    #[error("thunk {thunk} panicked: {message}")]
+    #[error("thunk {thunk} panicked: {message}; return Abort::Refused for what it means to refuse")]
     Panicked {
         /// The thunk that did it.
         thunk: ThunkId,
@@ -122,7 +125,10 @@ pub enum Abort {
     #[error("{0}")]
     Malformed(String),
     /// The id is older than outcomes are kept, so it may have taken effect before.
-    #[error("the transaction id was made {age_ms} ms before its timestamp; outcomes are kept for {window_ms} ms")]
+    #[error(
+        "the transaction id was made {age_ms} ms before its timestamp, and outcomes are kept for {window_ms} ms: it may have taken effect before. Use a \
+         new id if it was never submitted, or if its effect is to be found out by a read"
+    )]
     Expired {
         /// The age of the id at the transaction's timestamp, in milliseconds.
         age_ms: u64,
@@ -140,7 +146,7 @@ pub enum Abort {
         limit_ms: u64,
     },
     /// A value or the output was larger than the bound.
-    #[error("{what} has {bytes} bytes, more than the limit of {limit}")]
+    #[error("{what} has {bytes} bytes, more than the limit of {limit}: make it smaller, or split it")]
     TooLarge {
         /// What was too large.
         what: String,
@@ -193,6 +199,15 @@ pub enum Abort {
         /// What differed.
         what: String,
     },
+}
+
+/// What in a footprint allows an access.
+fn declaring(access: &str) -> &'static str {
+    match access {
+        "writes" => "write(key)",
+        "scans" => "scan(range), one that covers all that is scanned",
+        _ => "read(key)",
+    }
 }
 
 fn named(keys: &[Key]) -> String {

@@ -318,8 +318,8 @@ fn a_table_grows_beyond_a_value_and_the_abort_says_to_split_it() {
     };
     let text = abort.to_string();
     assert!(
-        text.starts_with("the table at \"t\", of 2 rows, is to be split over several keys: it has 10")
-            && text.ends_with("bytes, more than the limit of 1048576"),
+        text.starts_with("the table at \"t\", of 2 rows, has 10")
+            && text.ends_with("bytes, more than the limit of 1048576: make it smaller, or split it"),
         "{text}"
     );
     assert_eq!(database.table("t"), half, "nothing took effect");

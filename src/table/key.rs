@@ -87,6 +87,12 @@ use crate::key::Key;
 /// assert!(ORDERS.prefix((3,)).contains(&ORDERS.key(order)));
 /// assert!(!ORDERS.prefix((4,)).contains(&ORDERS.key(order)));
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no key of a table",
+    label = "no type of keys",
+    note = "use an integer, `bool`, `String`, `Vec<u8>`, `[u8; N]`, `Uuid`, `Option` of a key or a tuple of up to six keys; or implement \
+            `plimsoll::table::TableKey`"
+)]
 pub trait TableKey: Sized + 'static {
     /// The key as it is handed over where it need not be owned: `&str` for a `String`, the number itself for a number, a tuple of such for a
     /// tuple.

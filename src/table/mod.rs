@@ -116,7 +116,10 @@ pub enum RowError {
         error: KeyError,
     },
     /// The value is none of the table's type of values.
-    #[error("the value at {key} of table {table} is none of its type: {error}")]
+    #[error(
+        "the value at {key} of table {table} is none of its type: {error}; the type of a table's values never changes: use the one that wrote it, or \
+         another table"
+    )]
     Value {
         /// The table.
         table: &'static str,
@@ -139,7 +142,10 @@ impl<K, V> Table<K, V> {
     /// const NAMELESS: Table<u64, String> = Table::new("");
     /// # NAMELESS.name();
     /// ```
-    pub const fn new(name: &'static str) -> Self {
+    pub const fn new(name: &'static str) -> Self
+    where
+        K: TableKey,
+    {
         let bytes = name.as_bytes();
         assert!(!bytes.is_empty(), "a table has a name");
         assert!(

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::unwind::catch;
 use super::{Operator, OperatorError, Thunk};
-use crate::codec::{self, EncodeError};
+use crate::codec::{self, DecodeError, EncodeError};
 use crate::id::TransactionId;
 use crate::key::{Key, KeyRange, Value};
 use crate::limits::{CALLS_NESTED_MAX, VALUE_BYTES_MAX};
@@ -162,7 +162,7 @@ impl<'a> Evaluation<'a> {
     pub fn put(&mut self, key: &Key, value: Value) -> Result<(), Abort> {
         let bytes = value.as_bytes().len();
         if bytes > VALUE_BYTES_MAX {
-            return Err(self.too_large(bytes));
+            return Err(self.too_large(key, bytes));
         }
         self.write(key, Some(value))
     }
@@ -185,7 +185,7 @@ impl<'a> Evaluation<'a> {
         let stored = self.get(key)?;
         match operator.apply(stored.as_ref(), operand) {
             Ok(merged) => self.put(key, merged),
-            Err(OperatorError::TooLarge { bytes }) => Err(self.too_large(bytes)),
+            Err(OperatorError::TooLarge { bytes }) => Err(self.too_large(key, bytes)),
             Err(error) => Err(Abort::Malformed(format!(
                 "{operator} at {key} by thunk {}: {error}",
                 self.thunk
@@ -200,7 +200,7 @@ impl<'a> Evaluation<'a> {
         let Some(value) = self.get(key)? else { return Ok(None) };
         codec::decode_value(&value)
             .map(Some)
-            .map_err(|error| Abort::Malformed(format!("the value at {key}: {error}")))
+            .map_err(|error| other_type(key, &error))
     }
 
     /// Writes an encoded value to `key`.
@@ -209,7 +209,7 @@ impl<'a> Evaluation<'a> {
     pub fn put_as<T: serde::Serialize>(&mut self, key: &Key, value: &T) -> Result<(), Abort> {
         match codec::encode_value(value) {
             Ok(value) => self.put(key, value),
-            Err(EncodeError::Oversized { bytes, .. }) => Err(self.too_large(bytes)),
+            Err(EncodeError::Oversized { bytes, .. }) => Err(self.too_large(key, bytes)),
             Err(error) => Err(Abort::Malformed(format!("the value for {key}: {error}"))),
         }
     }
@@ -274,9 +274,9 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    fn too_large(&mut self, bytes: usize) -> Abort {
+    fn too_large(&mut self, key: &Key, bytes: usize) -> Abort {
         self.fail(Abort::TooLarge {
-            what: "the value".into(),
+            what: format!("the value for {key}"),
             bytes: bytes as u64,
             limit: VALUE_BYTES_MAX as u64,
         })
@@ -293,4 +293,11 @@ impl<'a> Evaluation<'a> {
     fn fail(&mut self, abort: Abort) -> Abort {
         self.fault.get_or_insert(abort).clone()
     }
+}
+
+/// What is told where a stored value is not of the type that it is read as.
+pub(crate) fn other_type(key: &Key, error: &DecodeError) -> Abort {
+    Abort::Malformed(format!(
+        "the value at {key}: {error}; read it as the type that it was written as"
+    ))
 }

@@ -30,6 +30,7 @@ pub use builtin::{
     Append, CompareAndSet, Delete, Entry, Expected, Gave, Get, Increment, Intent, Merge, Operation, Operations, Put,
     PutIfAbsent, Write, Written, register_builtins,
 };
+pub(crate) use evaluation::other_type;
 pub use evaluation::{Direction, Evaluation, View};
 pub use guarded::{Guarded, Refuse};
 pub use guards::{Guards, Seen};
@@ -79,6 +80,12 @@ use crate::transaction::{Abort, Footprint};
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no transaction: it does not implement `Thunk`",
+    label = "this is no thunk",
+    note = "implement `plimsoll::thunk::Thunk` for it, with NAME, VERSION, Output, footprint() and evaluate(), and derive `Serialize` and `Deserialize`; \
+            or use a built-in one, such as `plimsoll::thunk::Put`"
+)]
 pub trait Thunk: Serialize + DeserializeOwned + 'static {
     /// The name under which it is registered, unique within a cluster; 1 to
     /// [`THUNK_NAME_BYTES_MAX`](crate::limits::THUNK_NAME_BYTES_MAX) bytes, not beginning with [`RESERVED_PREFIX`].

@@ -106,14 +106,18 @@ pub enum FootprintError {
 
 impl std::error::Error for UnknownThunk {}
 
+/// What to do about a thunk that is not known.
+const REGISTER_IT: &str =
+    "register it, by `.thunk::<T>()` before the database is opened or by `Plimsoll::register` while it runs";
+
 impl fmt::Display for UnknownThunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "thunk {} is not registered on this node", self.thunk)?;
         match &self.versions[..] {
-            [] => write!(f, ": register it before the node starts"),
+            [] => write!(f, ": {REGISTER_IT}"),
             versions => write!(
                 f,
-                ": of {} it has the versions {versions:?}; use one of them, or register it before the node starts",
+                ": of {} it has the versions {versions:?}; use one of them, or {REGISTER_IT}",
                 self.thunk.name
             ),
         }

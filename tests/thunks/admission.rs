@@ -54,12 +54,13 @@ fn an_unknown_thunk_is_refused_with_the_versions_that_there_are() {
     assert_eq!(
         error.to_string(),
         "thunk test.nothing v3 is not registered on this node: of test.nothing it has the versions [2, 7]; \
-         use one of them, or register it before the node starts"
+         use one of them, or register it, by `.thunk::<T>()` before the database is opened or by `Plimsoll::register` while it runs"
     );
     let error = admit(&registry, ThunkId::of::<Get>(), Value::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "thunk plimsoll.get v1 is not registered on this node: register it before the node starts"
+        "thunk plimsoll.get v1 is not registered on this node: register it, by `.thunk::<T>()` before the database is opened \
+         or by `Plimsoll::register` while it runs"
     );
 }
 

@@ -169,7 +169,7 @@ fn append_gives_the_new_length_until_the_value_is_too_large() {
     let abort = database.run(&append(1)).expect_err("one byte too many");
     assert_eq!(
         abort.to_string(),
-        "the value has 1048577 bytes, more than the limit of 1048576"
+        "the value for \"k\" has 1048577 bytes, more than the limit of 1048576: make it smaller, or split it"
     );
     assert_eq!(database.contents()[&Key::from("k")].as_bytes().len(), VALUE_BYTES_MAX);
     assert_undeclared(&append(1), "writes");

@@ -82,8 +82,13 @@ fn an_undeclared_access_aborts_with_key_and_thunk_even_if_the_thunk_swallows_the
             database.store(&stored);
             let before = database.contents();
             let abort = database.run(&Trespass { access, swallows }).expect_err("undeclared");
+            let by = match verb {
+                "reads" => "read(key)",
+                "scans" => "scan(range), one that covers all that is scanned",
+                _ => "write(key)",
+            };
             let text = format!(
-                "thunk test.trespass v2 {verb} the key \"{key}\", which its footprint does not declare: add it to the footprint"
+                "thunk test.trespass v2 {verb} the key \"{key}\", which its footprint does not declare: add it to the footprint by {by}"
             );
             assert_eq!(abort.to_string(), text, "{access:?}");
             assert_eq!(database.contents(), before, "{access:?} leaves no write");
@@ -241,7 +246,7 @@ fn a_value_is_larger_than_the_limit_and_aborts_with_its_size() {
         let abort = database.run(&large).expect_err("one byte too many");
         assert_eq!(
             abort.to_string(),
-            "the value has 1048577 bytes, more than the limit of 1048576"
+            "the value for \"w\" has 1048577 bytes, more than the limit of 1048576: make it smaller, or split it"
         );
         assert_eq!(database.contents(), before);
     }
@@ -261,7 +266,7 @@ fn an_output_is_larger_than_the_limit_and_aborts_with_its_size() {
     let abort = fresh.run(&large).expect_err("one byte too many");
     assert_eq!(
         abort.to_string(),
-        "the output has 1048577 bytes, more than the limit of 1048576"
+        "the output has 1048577 bytes, more than the limit of 1048576: make it smaller, or split it"
     );
     assert!(fresh.contents().is_empty());
 }

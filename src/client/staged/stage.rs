@@ -6,7 +6,7 @@ use super::Mailbox;
 use crate::codec;
 use crate::key::{Key, KeyRange, Value};
 use crate::protocol::{Query, Scan};
-use crate::thunk::Direction;
+use crate::thunk::{Direction, other_type};
 use crate::transaction::Abort;
 
 /// The snapshot that one run of the stages reads. Everything that is read is guarded: see [`start`](super::start).
@@ -55,7 +55,7 @@ impl Stage {
         let key = key.into();
         let found = self.get(key.clone()).await;
         let decoded = found.as_ref().map(codec::decode_value).transpose();
-        decoded.map_err(|error| Abort::Malformed(format!("the value at {key}: {error}")))
+        decoded.map_err(|error| other_type(&key, &error))
     }
 
     /// The first `limit` entries of `range` in this direction.

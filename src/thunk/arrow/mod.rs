@@ -77,10 +77,7 @@ fn put(evaluation: &mut Evaluation<'_>, key: &Key, batch: &RecordBatch) -> Resul
     match encode(batch) {
         Ok(value) => evaluation.put(key, value),
         Err(BatchError::TooLarge { bytes }) => Err(Abort::TooLarge {
-            what: format!(
-                "the table at {key}, of {} rows, is to be split over several keys: it",
-                batch.num_rows()
-            ),
+            what: format!("the table at {key}, of {} rows,", batch.num_rows()),
             bytes: bytes as u64,
             limit: VALUE_BYTES_MAX as u64,
         }),

@@ -5,28 +5,28 @@
 //! majority; once a gossiped watermark has passed the timestamp, every replica evaluates it in timestamp order. Conflicts
 //! cost nothing: there are no locks, no aborts because of others, and no retries.
 //!
-//! A [`Plimsoll`] is a handle on a database: [in this process](Plimsoll::builder), as [one node of a cluster](Plimsoll::node), or
-//! [elsewhere](Plimsoll::remote). Below it are the protocol core ([`protocol`]) without I/O, the executor behind it ([`executor`]), the transactions
-//! ([`thunk`]), typed over raw keys by [tables](table), and what lies on disk ([`store`]); the simulator, `plimsoll-sim`, drives the same. `docs/architecture.md` shows the house and
-//! `docs/protocol.md` argues why it is safe.
+//! # From nothing
 //!
-//! # A transaction from beginning to end
+//! ```toml
+//! [dependencies]
+//! plimsoll = { path = "../plimsoll" } # where you have it
+//! serde = { version = "1", features = ["derive"] }
+//! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
+//! ```
+//!
+//! Write a thunk, open a database with it, submit, read:
 //!
 //! ```
-//! use std::sync::Arc;
-//!
-//! use plimsoll::client;
-//! use plimsoll::executor::SerialExecutor;
-//! use plimsoll::id::{NodeId, TransactionId};
-//! use plimsoll::key::Key;
-//! use plimsoll::protocol::Batch;
-//! use plimsoll::store::MemoryVersions;
-//! use plimsoll::thunk::{Evaluation, Registry, Thunk};
-//! use plimsoll::time::{Hlc, Timestamp};
-//! use plimsoll::transaction::{Abort, Footprint, Record, ThunkId};
+//! use plimsoll::Plimsoll;
+//! use plimsoll::protocol::ReadMode;
+//! use plimsoll::table::Table;
+//! use plimsoll::thunk::{Evaluation, Thunk};
+//! use plimsoll::transaction::{Abort, Footprint};
 //! use serde::{Deserialize, Serialize};
 //!
-//! /// Moves money, unless there is too little.
+//! const ACCOUNTS: Table<String, i64> = Table::new("accounts");
+//!
+//! /// Moves money, unless there is too little. Its fields are the arguments.
 //! #[derive(Serialize, Deserialize)]
 //! struct Transfer {
 //!     from: String,
@@ -35,48 +35,73 @@
 //! }
 //!
 //! impl Thunk for Transfer {
-//!     const NAME: &'static str = "transfer";
+//!     const NAME: &'static str = "bank.transfer";
 //!     const VERSION: u32 = 1;
 //!     type Output = i64;
 //!
+//!     /// All that it may touch, known before it runs.
 //!     fn footprint(&self) -> Footprint {
-//!         Footprint::new().write(Key::from(self.from.as_str())).write(Key::from(self.to.as_str()))
+//!         Footprint::new().write(ACCOUNTS.key(&self.from)).write(ACCOUNTS.key(&self.to))
 //!     }
 //!
+//!     /// What it does: on every replica, at the transaction's place in the one order of all.
 //!     fn evaluate(&self, evaluation: &mut Evaluation<'_>) -> Result<i64, Abort> {
-//!         let (from, to) = (Key::from(self.from.as_str()), Key::from(self.to.as_str()));
-//!         let balance = evaluation.get_as::<i64>(&from)?.unwrap_or(100) - self.amount;
-//!         if balance < 0 {
-//!             return Err(Abort::Refused(format!("{} lacks {}", self.from, -balance)));
+//!         let left = ACCOUNTS.get(evaluation, &self.from)?.unwrap_or(100) - self.amount;
+//!         if left < 0 {
+//!             return Err(Abort::Refused(format!("{} lacks {}", self.from, -left)));
 //!         }
-//!         let other = evaluation.get_as::<i64>(&to)?.unwrap_or(100) + self.amount;
-//!         evaluation.put_as(&from, &balance)?;
-//!         evaluation.put_as(&to, &other)?;
-//!         Ok(balance)
+//!         ACCOUNTS.put(evaluation, &self.from, &left)?;
+//!         let more = ACCOUNTS.get(evaluation, &self.to)?.unwrap_or(100) + self.amount;
+//!         ACCOUNTS.put(evaluation, &self.to, &more)?;
+//!         Ok(left)
 //!     }
 //! }
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut registry = Registry::with_builtins();
-//! registry.register::<Transfer>()?;
-//! let registry = Arc::new(registry);
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // Three replicas in this process, in memory; `.folder("bank")` keeps them on disk.
+//!     let bank = Plimsoll::builder().replicas(3).thunk::<Transfer>().open().await?;
 //!
-//! // What a coordinator does with a client's request: admit it, and stamp it.
-//! let now_ms = 1_800_000_000_000;
-//! let transfer = Transfer { from: "ann".into(), to: "bob".into(), amount: 30 };
-//! let id = TransactionId::from_parts(now_ms, *b"random ten");
-//! let transaction = client::admit(&registry, id, ThunkId::of::<Transfer>(), client::arguments(&transfer)?)?;
-//! let hlc = Hlc::from_unix_millis(now_ms);
-//! let record = Arc::new(Record { hlc, transaction });
+//!     let transfer = Transfer { from: "ann".into(), to: "bob".into(), amount: 30 };
+//!     assert_eq!(bank.submit(&transfer).await?.output, 70);
+//!     assert_eq!(bank.row(ReadMode::Strict, ACCOUNTS, "bob").await?, Some(130));
 //!
-//! // What every replica does once the watermark has passed it.
-//! let mut executor = SerialExecutor::new(registry, MemoryVersions::default());
-//! let timestamp = Timestamp { hlc, node: NodeId::new(1) };
-//! let evaluated = executor.evaluate(&Batch { records: vec![(timestamp, record)], upto: hlc });
-//! assert_eq!(client::output::<Transfer>(&evaluated.settlements[0].outcome)?, Ok(70));
-//! # Ok(())
-//! # }
+//!     let too_much = Transfer { amount: 71, ..transfer };
+//!     let error = bank.submit(&too_much).await.expect_err("there is too little");
+//!     assert_eq!(error.to_string(), "aborted: ann lacks 1");
+//!
+//!     // What is read decides what is touched: who has more gives the other half of the difference, whoever that is by then.
+//!     let levelled = bank.staged(async |stage| {
+//!         let ann = stage.row(ACCOUNTS, "ann").await?.unwrap_or(100);
+//!         let bob = stage.row(ACCOUNTS, "bob").await?.unwrap_or(100);
+//!         let (from, to) = if ann > bob { ("ann", "bob") } else { ("bob", "ann") };
+//!         Ok(Transfer { from: from.into(), to: to.into(), amount: (ann - bob).abs() / 2 })
+//!     });
+//!     assert_eq!(levelled.await?.committed.output, 100);
+//!
+//!     bank.shutdown().await;
+//!     Ok(())
+//! }
 //! ```
+//!
+//! # Where to go next
+//!
+//! - `docs/thunks.md` teaches transactions from nothing to everything, with each mistake and what it says: [`Thunk`](thunk::Thunk),
+//!   [`Footprint`](transaction::Footprint), [`Evaluation`](thunk::Evaluation), [`Abort`](transaction::Abort).
+//! - **Databases**: a [`Plimsoll`] is a handle on one [in this process](Plimsoll::builder), on one as [a node of a cluster](Plimsoll::node), or on one
+//!   [elsewhere](Plimsoll::remote). What a caller is told when there is no answer: [`runtime::SubmitError`], [`runtime::ReadFailed`].
+//! - **Submitting**: [`submit`](Plimsoll::submit); [`submit_as`](Plimsoll::submit_as) under an id of one's own ([`new_id`](Plimsoll::new_id));
+//!   [`status`](Plimsoll::status) and [`resolve`](Plimsoll::resolve), which end doubt; [`staged`](Plimsoll::staged); [`dry_run`](Plimsoll::dry_run).
+//! - **Reading**: [`get`](Plimsoll::get), [`scan`](Plimsoll::scan), [`row`](Plimsoll::row), [`rows`](Plimsoll::rows), [`read`](Plimsoll::read) with a
+//!   [`ReadMode`](protocol::ReadMode); [`watch`](Plimsoll::watch) for changes.
+//! - **Without thunks of one's own**: [`thunk::Put`], [`thunk::Write`] with its conflict [intents](thunk::Intent), [`thunk::Operations`], merge
+//!   [operators](thunk::Operator).
+//! - **Typed rows**: [`table::Table`], and `docs/tables.md`.
+//! - **Bounds** of everything, each with what exceeding it gives: [`limits`].
+//! - **Testing** under simulated faults: `plimsoll-sim` and `docs/testing.md`. **Upgrades** of code: `docs/upgrading.md`, [`register`](Plimsoll::register).
+//!
+//! Below the handle are the protocol core ([`protocol`]) without I/O, the executor behind it ([`executor`]), what a driver of both does ([`replica`],
+//! [`client`]), and what lies on disk ([`store`]); the simulator drives the same. `docs/architecture.md` shows the house and `docs/protocol.md` argues why it is safe.
 
 // -- floor 0: words
 pub mod id;
@@ -104,3 +129,8 @@ pub mod net;
 pub mod runtime;
 
 pub use runtime::Plimsoll;
+
+/// The example of the README is compiled and run with those of the code.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

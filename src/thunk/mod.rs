@@ -1,7 +1,7 @@
 //! Thunks: deterministic functions with a static footprint.
 //!
 //! Realises section 4 of the design. A program implements [`Thunk`] for its argument types, registers them in a
-//! [`Registry`], and submits values of them. Every replica evaluates a thunk at the transaction's timestamp
+//! [`Registry`], and submits values of them. `docs/thunks.md` is the guide. Every replica evaluates a thunk at the transaction's timestamp
 //! through an [`Evaluation`], which lets it touch what its footprint declares and nothing else.
 //!
 //! Evaluation must be deterministic: it may depend on the arguments, on what it reads and on what [`Evaluation`] offers
@@ -104,3 +104,8 @@ pub trait Thunk: Serialize + DeserializeOwned + 'static {
     /// nothing of the transaction takes effect.
     fn evaluate(&self, evaluation: &mut Evaluation<'_>) -> Result<Self::Output, Abort>;
 }
+
+/// The examples of the guide are compiled and run with those of the code.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/thunks.md")]
+struct Guide;

@@ -99,7 +99,7 @@ impl Report {
             (
                 "stages",
                 format!(
-                    "run again {} times; those of one transaction {} times at most",
+                    "run again {} times; those of one transaction run {} times at most",
                     asides.stages.0, asides.stages.1
                 ),
             ),

@@ -281,7 +281,7 @@ impl Summary {
         );
         if self.stages_runs_max > 1 {
             text += &format!(
-                "stages         run again {} times for {} transactions that committed; those of one {} times at most\n",
+                "stages         run again {} times for {} transactions that committed; those of one run {} times at most\n",
                 self.stages_run_again, self.committed, self.stages_runs_max
             );
         }

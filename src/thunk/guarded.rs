@@ -72,6 +72,11 @@ impl Guarded {
         }
     }
 
+    /// Its encoded arguments.
+    pub fn arguments(&self) -> &Value {
+        &self.arguments
+    }
+
     /// What the thunk may touch, what is guarded, and the reservations.
     ///
     /// *Errors* as [`Registry::footprint`].

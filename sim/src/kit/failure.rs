@@ -34,6 +34,10 @@ pub struct Passed {
     pub virtual_seconds: f64,
     /// Transactions that clients were told have committed, without those of the set-up.
     pub committed: u64,
+    /// How often stages were run again because what they had read had changed.
+    pub reruns: u64,
+    /// How often the stages of one transaction were run at most.
+    pub runs_max: u32,
     /// How often each kind of fault really happened.
     pub faults: std::collections::BTreeMap<String, u64>,
     /// Checks that could not decide, with the seed and why.

@@ -9,6 +9,8 @@ use plimsoll::thunk::{Registry, Thunk};
 use plimsoll::transaction::ThunkId;
 use serde::Serialize;
 
+use super::seen::behind_guards;
+
 /// Every kind of thunk that a kit knows.
 #[derive(Clone, Default)]
 pub(super) struct Kinds(BTreeMap<ThunkId, Kind>);
@@ -57,10 +59,12 @@ impl Kinds {
 
     /// A call in words.
     pub(super) fn call(&self, thunk: &ThunkId, arguments: &Value) -> String {
-        let told = self.0.get(thunk).map(|kind| (kind.arguments)(arguments));
+        let (inner, inner_arguments) = behind_guards(thunk, arguments);
+        let how = if inner == *thunk { "" } else { "staged " };
+        let told = self.0.get(&inner).map(|kind| (kind.arguments)(&inner_arguments));
         match told {
-            Some(Ok(told)) => format!("{} {told}", thunk.name),
-            _ => format!("{} {arguments:?}", thunk.name),
+            Some(Ok(told)) => format!("{how}{} {told}", inner.name),
+            _ => format!("{how}{} {inner_arguments:?}", inner.name),
         }
     }
 

@@ -20,13 +20,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use plimsoll::client::arguments;
+use plimsoll::client::staged::{Stage, Staging};
 use plimsoll::thunk::Thunk;
-use plimsoll::transaction::ThunkId;
+use plimsoll::transaction::{Abort, ThunkId};
 
 pub use failure::{Failed, Passed};
 use invariant::{AtEnd, Invariant, panic_in_words};
 use kinds::Kinds;
-use scripts::{Drawn, Source};
+use scripts::{Draw, Drawn, Source};
 use seed::SeedRun;
 pub use state::State;
 pub use told::{Call, CallEnd, Told};
@@ -73,6 +74,7 @@ pub struct Kit {
     kinds: Kinds,
     setup: Vec<Drawn>,
     sources: Rc<Vec<Source>>,
+    staging: Staging,
     invariants: Vec<Invariant>,
     at_end: Vec<AtEnd>,
     faults: FaultsConfig,
@@ -99,6 +101,7 @@ impl Kit {
             kinds: Kinds::default(),
             setup: Vec::new(),
             sources: Rc::new(Vec::new()),
+            staging: Staging::default(),
             invariants: Vec::new(),
             at_end: Vec::new(),
             faults: FaultsConfig::default(),
@@ -174,14 +177,81 @@ impl Kit {
     /// *Panics* where the weight is 0.
     #[must_use]
     pub fn weighted<T: Thunk>(mut self, weight: u32, draw: impl Fn(&mut Stream) -> T + 'static) -> Self {
-        assert!(weight > 0, "a workload of weight 0 is never asked");
         self.kinds.add::<T>();
-        let source = Source {
-            weight: u64::from(weight),
-            draw: Box::new(move |random| drawn(&draw(random))),
-        };
+        let draw = Draw::Thunk(Box::new(move |random| drawn(&draw(random))));
+        self.asking(weight, draw)
+    }
+
+    /// A workload in [stages](plimsoll::client::staged): given random numbers, the next transaction's.
+    ///
+    /// *Given* a closure that draws from its argument and from nothing else, and gives stages, which may be run several times; they await what they
+    /// read through their [`Stage`] and nothing else.
+    ///
+    /// ```
+    /// use plimsoll::client::staged::Stage;
+    /// use plimsoll::key::{Key, KeyRange};
+    /// use plimsoll::thunk::Increment;
+    /// use plimsoll::transaction::Abort;
+    /// use plimsoll_sim::Kit;
+    ///
+    /// /// Counts in a key of its own, if nobody has; else in the one that all share.
+    /// async fn count(stage: Stage, number: u64) -> Result<Increment, Abort> {
+    ///     let own = Key::from(format!("counter-{number}").as_str());
+    ///     let key = match stage.get(own.clone()).await {
+    ///         None => own,
+    ///         Some(_) => Key::from("all"),
+    ///     };
+    ///     Ok(Increment { key, amount: 1 })
+    /// }
+    ///
+    /// let passed = Kit::new()
+    ///     .staged(|random| {
+    ///         let number = random.below(100);
+    ///         move |stage| count(stage, number)
+    ///     })
+    ///     .invariant("own keys are counted in once", |state| {
+    ///         let counters = state.range(&KeyRange::prefix(Key::from("counter-")));
+    ///         let more = counters.into_iter().find(|(_, value)| value.as_bytes() != 1_i64.to_le_bytes());
+    ///         more.map_or(Ok(()), |(key, _)| Err(format!("{key} was counted in again")))
+    ///     })
+    ///     .seeds(1..=2)
+    ///     .run();
+    /// assert!(passed.committed > 50);
+    /// ```
+    #[must_use]
+    pub fn staged<T, F>(self, draw: impl Fn(&mut Stream) -> F + 'static) -> Self
+    where
+        T: Thunk,
+        F: AsyncFn(Stage) -> Result<T, Abort> + 'static,
+    {
+        self.weighted_staged(1, draw)
+    }
+
+    /// The same, asked `weight` times as often as a workload of weight 1.
+    ///
+    /// *Panics* where the weight is 0.
+    #[must_use]
+    pub fn weighted_staged<T, F>(mut self, weight: u32, draw: impl Fn(&mut Stream) -> F + 'static) -> Self
+    where
+        T: Thunk,
+        F: AsyncFn(Stage) -> Result<T, Abort> + 'static,
+    {
+        self.kinds.add::<T>();
+        self.asking(weight, Draw::stages(draw))
+    }
+
+    /// How staged transactions go about it. One that is stale in all of its runs has aborted.
+    #[must_use]
+    pub fn staging(mut self, staging: Staging) -> Self {
+        self.staging = staging;
+        self
+    }
+
+    fn asking(mut self, weight: u32, draw: Draw) -> Self {
+        assert!(weight > 0, "a workload of weight 0 is never asked");
+        let weight = u64::from(weight);
         let sources = Rc::get_mut(&mut self.sources).expect("nobody else holds the sources before a run");
-        sources.push(source);
+        sources.push(Source { weight, draw });
         self
     }
 
@@ -407,6 +477,8 @@ impl SeedRun {
             trace_hash: 0,
             virtual_us: 0,
             committed: 0,
+            reruns: 0,
+            runs_max: 0,
             faults: Default::default(),
             verdicts: vec![("panic".to_owned(), Verdict::Fail(vec![violation]))],
             trace: String::new(),
@@ -419,6 +491,8 @@ impl Passed {
         self.seeds += 1;
         self.virtual_seconds += run.virtual_us as f64 / 1e6;
         self.committed += run.committed;
+        self.reruns += run.reruns;
+        self.runs_max = self.runs_max.max(run.runs_max);
         for (kind, times) in run.faults {
             *self.faults.entry(kind).or_default() += times;
         }

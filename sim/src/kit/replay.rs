@@ -15,11 +15,11 @@ use plimsoll::id::TransactionId;
 use plimsoll::key::Key;
 use plimsoll::thunk::Registry;
 use plimsoll::time::{Hlc, Timestamp};
-use plimsoll::transaction::{Abort, Outcome, Versioned};
+use plimsoll::transaction::{Abort, Outcome};
 
 use super::invariant::Invariants;
 use super::kinds::Kinds;
-use super::seen::{Seen, Sight, Submitted};
+use super::seen::{Seen, Sight, Submitted, behind_guards};
 use super::state::{Entries, Replayed, State};
 use crate::check::ReplicaTrace;
 use crate::client::Reply;
@@ -61,25 +61,25 @@ impl Replay<'_> {
         };
         let records = self.records();
         result.unplaced = self.unplaced(&records);
-        let mut entries = Entries::new();
+        let mut replayed = Replayed::default();
         let mut sights = sights.iter().peekable();
         for (at, id) in &records {
             while let Some(sight) = sights.next_if(|sight| Timestamp::last_at(sight.at) < *at) {
-                compare(sight, &entries, &mut result.unexplained);
+                compare(sight, &replayed.entries, &mut result.unexplained);
             }
             // A further record of an id has no effect; nor has one of a transaction that was cancelled before.
             if result.outcomes.contains_key(id) {
                 continue;
             }
             result.order.push((*at, *id));
-            self.evaluate(*at, *id, &mut entries, &mut result);
+            self.evaluate(*at, *id, &mut replayed, &mut result);
             if self.seen.prepared.is_none_or(|prepared| prepared <= *at) {
                 let told = || self.told(*at, *id);
-                invariants.after_transaction(&State::new(&entries, at.hlc), told);
+                invariants.after_transaction(&State::new(&replayed.entries, at.hlc), told);
             }
         }
         for sight in sights {
-            compare(sight, &entries, &mut result.unexplained);
+            compare(sight, &replayed.entries, &mut result.unexplained);
         }
         self.compare_answers(&mut result);
         result
@@ -141,7 +141,7 @@ impl Replay<'_> {
         misplaced
     }
 
-    fn evaluate(&self, at: Timestamp, id: TransactionId, entries: &mut Entries, result: &mut Outcomes) {
+    fn evaluate(&self, at: Timestamp, id: TransactionId, replayed: &mut Replayed, result: &mut Outcomes) {
         let (outcome, writes) = match self.seen.submitted.get(&id) {
             None => {
                 note(&mut result.unexplained, || {
@@ -158,7 +158,7 @@ impl Replay<'_> {
             Some(Submitted::Thunk { thunk, arguments }) => {
                 let admitted = admit(self.registry, id, thunk.clone(), arguments.clone());
                 let evaluated = admitted.map_err(|error| error.to_string()).and_then(|transaction| {
-                    let evaluated = self.registry.evaluate(&transaction, at, &Replayed(entries));
+                    let evaluated = self.registry.evaluate(&transaction, at, replayed);
                     evaluated.map_err(|error| error.to_string())
                 });
                 match evaluated {
@@ -173,17 +173,7 @@ impl Replay<'_> {
                 }
             }
         };
-        for (key, value) in writes {
-            match value {
-                Some(value) => {
-                    let versioned = Versioned { timestamp: at, value };
-                    entries.insert(key, versioned);
-                }
-                None => {
-                    entries.remove(&key);
-                }
-            }
-        }
+        replayed.write(at, writes);
         result.outcomes.insert(id, (at, outcome));
     }
 
@@ -245,8 +235,9 @@ impl Replay<'_> {
     /// An outcome in words.
     pub(super) fn outcome(&self, id: TransactionId, at: Timestamp, outcome: &Outcome) -> String {
         match (outcome, self.seen.submitted.get(&id)) {
-            (Outcome::Committed(output), Some(Submitted::Thunk { thunk, .. })) => {
-                let output = self.kinds.output(thunk, output).unwrap_or_else(|why| why);
+            (Outcome::Committed(output), Some(Submitted::Thunk { thunk, arguments })) => {
+                let (thunk, _) = behind_guards(thunk, arguments);
+                let output = self.kinds.output(&thunk, output).unwrap_or_else(|why| why);
                 format!("committed at {at}, output {output}")
             }
             (Outcome::Committed(output), _) => format!("committed at {at}, output {output:?}"),

@@ -3,14 +3,18 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use plimsoll::client::staged::{Stage, Staging};
+use plimsoll::id::TransactionId;
 use plimsoll::key::Value;
 use plimsoll::protocol::ReadMode;
-use plimsoll::transaction::ThunkId;
+use plimsoll::thunk::{Registry, Thunk};
+use plimsoll::transaction::{Abort, ThunkId};
 
 use super::kinds::Kinds;
-use super::seen::{Seen, Sight, entries_of, everything};
-use crate::client::{Ask, Ending, Event, Next, Reply, Script, Scripts};
+use super::seen::{Seen, Sight, Submitted, behind_guards, entries_of, everything};
+use crate::client::{Ask, Ending, Event, Next, Noted, Reply, Script, Scripts, StagedScript};
 use crate::history::MicroOperation;
 use crate::random::Stream;
 
@@ -26,7 +30,44 @@ pub(super) struct Drawn {
 /// One of the user's closures, and how often it is asked beside the others.
 pub(super) struct Source {
     pub(super) weight: u64,
-    pub(super) draw: Box<dyn Fn(&mut Stream) -> Drawn>,
+    pub(super) draw: Draw,
+}
+
+/// Draws stages, and starts them.
+type DrawStages = Box<dyn Fn(&mut Stream, &Setting) -> StagedScript>;
+
+/// What a closure of the user's draws.
+pub(super) enum Draw {
+    /// A transaction of one thunk.
+    Thunk(Box<dyn Fn(&mut Stream) -> Drawn>),
+    /// A transaction in stages.
+    Stages(DrawStages),
+}
+
+/// What staged transactions are started with.
+pub(super) struct Setting {
+    pub(super) registry: Arc<Registry>,
+    pub(super) staging: Staging,
+}
+
+impl Draw {
+    /// Of stages that end in a `T`.
+    pub(super) fn stages<T, F>(draw: impl Fn(&mut Stream) -> F + 'static) -> Self
+    where
+        T: Thunk,
+        F: AsyncFn(Stage) -> Result<T, Abort> + 'static,
+    {
+        let script = move |random: &mut Stream, setting: &Setting| {
+            let stages = draw(random);
+            // Behind the user's draws: it is known by its entropy alone, as the reservations of all clients lie in one place.
+            let mut entropy = [0; 10];
+            random.fill(&mut entropy);
+            let id = TransactionId::from_parts(0, entropy);
+            let staging = setting.staging.clone();
+            StagedScript::new(T::NAME, &setting.registry, id, staging, Noted::default(), stages)
+        };
+        Self::Stages(Box::new(script))
+    }
 }
 
 /// The clients' scripts.
@@ -34,6 +75,7 @@ pub(super) struct KitScripts {
     pub(super) sources: Rc<Vec<Source>>,
     pub(super) kinds: Rc<Kinds>,
     pub(super) seen: Rc<RefCell<Seen>>,
+    pub(super) setting: Setting,
 }
 
 impl Scripts for KitScripts {
@@ -46,11 +88,18 @@ impl Scripts for KitScripts {
             is_it
         });
         let chosen = chosen.expect("a draw below the sum of the weights falls into one of them");
-        Box::new(Submission {
-            drawn: (chosen.draw)(random),
-            kinds: Rc::clone(&self.kinds),
-            seen: Rc::clone(&self.seen),
-        })
+        let (kinds, seen) = (Rc::clone(&self.kinds), Rc::clone(&self.seen));
+        match &chosen.draw {
+            Draw::Thunk(draw) => {
+                let drawn = draw(random);
+                Box::new(Submission { drawn, kinds, seen })
+            }
+            Draw::Stages(draw) => Box::new(InStages {
+                stages: draw(random, &self.setting),
+                kinds,
+                seen,
+            }),
+        }
     }
 
     fn read(&mut self, mode: ReadMode, _: &mut Stream) -> Box<dyn Script> {
@@ -113,6 +162,47 @@ impl Script for Submission {
         let id = id.expect("the one request is a submission");
         self.seen.borrow_mut().replies.insert(id, reply);
         Ok(Next::Done(Ending::of(end)))
+    }
+}
+
+/// One staged transaction of the user's: what came of each of its submissions is noted.
+struct InStages {
+    stages: StagedScript,
+    kinds: Rc<Kinds>,
+    seen: Rc<RefCell<Seen>>,
+}
+
+impl fmt::Debug for InStages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.stages.fmt(f)
+    }
+}
+
+impl Script for InStages {
+    fn function(&self) -> &'static str {
+        self.stages.function()
+    }
+
+    fn steps(&self) -> &[MicroOperation] {
+        self.stages.steps()
+    }
+
+    fn next(&mut self, event: Event) -> Result<Next, String> {
+        if let Event::Replied { id: Some(id), reply } = &event {
+            let mut seen = self.seen.borrow_mut();
+            if let (Reply::Committed { output, .. }, Some(Submitted::Thunk { thunk, arguments })) =
+                (reply, seen.submitted.get(id))
+            {
+                let (thunk, _) = behind_guards(thunk, arguments);
+                self.kinds.output(&thunk, output)?;
+            }
+            seen.replies.insert(*id, reply.clone());
+        }
+        self.stages.next(event)
+    }
+
+    fn runs(&self) -> u32 {
+        self.stages.runs()
     }
 }
 

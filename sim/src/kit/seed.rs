@@ -15,7 +15,7 @@ use super::Kit;
 use super::invariant::{Invariants, guarded};
 use super::prepared::Prepared;
 use super::replay::{Outcomes, Replay};
-use super::scripts::{FINAL_READ, KitScripts};
+use super::scripts::{FINAL_READ, KitScripts, Setting};
 use super::seen::{Seen, Sight, entries_of, everything};
 use super::state::State;
 use super::told::Told;
@@ -33,6 +33,9 @@ pub(super) struct SeedRun {
     pub(super) trace_hash: u64,
     pub(super) virtual_us: u64,
     pub(super) committed: u64,
+    /// How often stages were run again, and how often those of one transaction were run at most.
+    pub(super) reruns: u64,
+    pub(super) runs_max: u32,
     pub(super) faults: BTreeMap<String, u64>,
     pub(super) verdicts: Vec<(String, Verdict)>,
     /// What happened, for people.
@@ -63,17 +66,21 @@ impl Kit {
     /// Runs a scenario whose faults are written out, and judges the run.
     pub(super) fn simulate(&self, scenario: &Scenario, seed: u64) -> Result<SeedRun, Vec<Problem>> {
         let topology = scenario.check()?;
+        let registry = Arc::new(self.kinds.registry());
         let seen = Rc::new(RefCell::new(Seen::default()));
         let scripts = KitScripts {
             sources: Rc::clone(&self.sources),
             kinds: Rc::new(self.kinds.clone()),
             seen: Rc::clone(&seen),
+            setting: Setting {
+                registry: Arc::clone(&registry),
+                staging: self.staging.clone(),
+            },
         };
         let fleet = Fleet::new(settings(scenario, &topology, Seed(seed)), scripts);
         let members = scenario.first_members().len();
         let random = Seed(seed).stream("kit.setup");
         let clients = Prepared::new(fleet, Rc::clone(&seen), &self.setup, members, random);
-        let registry = Arc::new(self.kinds.registry());
         let world = World::new(scenario, Seed(seed), clients, &registry)?;
         let mut ends = Vec::new();
         let mut on_end = |node, state: &DiskState| ends.extend(sight_of(node, state));
@@ -116,6 +123,8 @@ impl Kit {
             trace_hash: run.trace_hash,
             virtual_us,
             committed: recorder.counts.committed,
+            reruns: recorder.counts.reruns,
+            runs_max: recorder.counts.runs_max,
             faults: faults(scenario, &run),
             trace: trace(&replay, &outcomes, &recorder, &run),
             verdicts,

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use plimsoll::codec;
 use plimsoll::id::TransactionId;
 use plimsoll::key::{Key, KeyRange, Value};
 use plimsoll::protocol::{Query, Scan};
+use plimsoll::thunk::Guarded;
 use plimsoll::time::{Hlc, Timestamp};
 use plimsoll::transaction::ThunkId;
 
@@ -57,6 +59,16 @@ impl Seen {
             };
             self.submitted.insert(id, submitted);
         }
+    }
+}
+
+/// What a submission is about: of the end of a staged transaction, the thunk behind the guards; of any other, itself.
+pub(super) fn behind_guards(thunk: &ThunkId, arguments: &Value) -> (ThunkId, Value) {
+    let guarded = Guarded::is(thunk).then(|| codec::decode_value::<Guarded>(arguments));
+    match guarded {
+        Some(Ok(guarded)) => (guarded.guarded(), guarded.arguments().clone()),
+        // What cannot be decoded is told as it is.
+        Some(Err(_)) | None => (thunk.clone(), arguments.clone()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use plimsoll::codec;
 use plimsoll::key::{Key, KeyRange, Value};
 use plimsoll::thunk::{Direction, View};
-use plimsoll::time::Hlc;
+use plimsoll::time::{Hlc, Timestamp};
 use plimsoll::transaction::Versioned;
 use serde::de::DeserializeOwned;
 
@@ -85,16 +85,36 @@ fn within<'a>(
     entries.range((Bound::Included(range.start().clone()), end))
 }
 
-/// What thunks read when they are replayed.
-pub(super) struct Replayed<'a>(pub(super) &'a Entries);
+/// What thunks read when they are replayed: what users have, and what the library keeps beside it, which no scan shows.
+#[derive(Default)]
+pub(super) struct Replayed {
+    pub(super) entries: Entries,
+    of_system: Entries,
+}
 
-impl View for Replayed<'_> {
+impl Replayed {
+    /// A transaction has written at `timestamp`.
+    pub(super) fn write(&mut self, timestamp: Timestamp, writes: BTreeMap<Key, Option<Value>>) {
+        for (key, value) in writes {
+            let entries = match key.is_system() {
+                true => &mut self.of_system,
+                false => &mut self.entries,
+            };
+            match value {
+                Some(value) => entries.insert(key, Versioned { timestamp, value }),
+                None => entries.remove(&key),
+            };
+        }
+    }
+}
+
+impl View for Replayed {
     fn get(&self, key: &Key) -> Option<Versioned> {
-        self.0.get(key).cloned()
+        self.entries.get(key).or_else(|| self.of_system.get(key)).cloned()
     }
 
     fn scan(&self, range: &KeyRange, limit: usize, direction: Direction) -> Vec<(Key, Versioned)> {
-        let entries = within(self.0, range);
+        let entries = within(&self.entries, range);
         let owned = |(key, versioned): (&Key, &Versioned)| (key.clone(), versioned.clone());
         match direction {
             Direction::Forward => entries.take(limit).map(owned).collect(),

@@ -2,12 +2,11 @@
 
 use plimsoll::codec;
 use plimsoll::id::TransactionId;
-use plimsoll::key::Value;
 use plimsoll::thunk::Thunk;
 use plimsoll::time::Timestamp;
 use plimsoll::transaction::ThunkId;
 
-use super::seen::{Seen, Submitted};
+use super::seen::{Seen, Submitted, behind_guards};
 use crate::client::Reply;
 
 /// All that clients submitted in a run, and what they were told.
@@ -48,16 +47,22 @@ impl<'a> Told<'a> {
     }
 
     /// The transactions of thunk `T`, in the order of their ids, those of the set-up among them.
+    ///
+    /// Of staged transactions it is the thunk with which a run of the stages ended. Each run is a transaction of its own; one that was stale has
+    /// no effect. Runs in which the stages refused are those of [`Refuse`](plimsoll::thunk::Refuse).
     pub fn of<T: Thunk>(&self) -> Vec<Call<T, T::Output>> {
         let thunk = ThunkId::of::<T>();
         let calls = self.seen.submitted.iter();
         let calls = calls.filter_map(|(id, submitted)| match submitted {
-            Submitted::Thunk { thunk: own, arguments } if *own == thunk => Some((*id, arguments)),
-            _ => None,
+            Submitted::Thunk { thunk: own, arguments } => {
+                let (own, arguments) = behind_guards(own, arguments);
+                (own == thunk).then_some((*id, arguments))
+            }
+            Submitted::Resolve { .. } => None,
         });
-        let typed = |(id, arguments): (TransactionId, &Value)| Call {
+        let typed = |(id, arguments)| Call {
             id,
-            submitted: codec::decode_value(arguments).expect("a client encoded it as this type"),
+            submitted: codec::decode_value(&arguments).expect("a client encoded it as this type"),
             end: match self.seen.replies.get(&id) {
                 Some(Reply::Committed { at, output }) => CallEnd::Committed {
                     at: *at,

@@ -16,19 +16,22 @@ use std::time::{Duration, Instant};
 
 use drive::Tally;
 use plimsoll::Plimsoll;
+use plimsoll::client::staged::Staging;
 use plimsoll::protocol::ReadMode;
 use workload::Scale;
 
-const USAGE: &str = "tpcc [--seconds 20] [--clients 16] [--warehouses 2] [--districts 10] [--customers 300] [--items 1000] [--orders 300] [--seed 1]
+const USAGE: &str = "tpcc [--seconds 20] [--clients 16] [--warehouses 2] [--districts 10] [--customers 300] [--items 1000] [--orders 300] [--pause-max-ms 64] [--seed 1]
 
-  --seconds     how long clients call
-  --clients     how many call at once, each as soon as it was answered
-  --warehouses  and so on: how much there is; the standard has 10 districts, 3000 customers, 100000 items and 3000 orders
-  --seed        what data and transactions are drawn of";
+  --seconds       how long clients call
+  --clients       how many call at once, each as soon as it was answered
+  --warehouses    and so on: how much there is; the standard has 10 districts, 3000 customers, 100000 items and 3000 orders
+  --pause-max-ms  the longest pause of a staged transaction between two runs, or two looks whether it is its turn
+  --seed          what data and transactions are drawn of";
 
 struct Options {
     seconds: u64,
     clients: u64,
+    pause_max: Duration,
     seed: u64,
     scale: Scale,
 }
@@ -38,6 +41,7 @@ impl Options {
         let mut options = Self {
             seconds: 20,
             clients: 16,
+            pause_max: Duration::from_millis(64),
             seed: 1,
             scale: Scale {
                 warehouses: 2,
@@ -54,6 +58,7 @@ impl Options {
             match &name[..] {
                 "--seconds" => options.seconds = u64::from(number),
                 "--clients" => options.clients = u64::from(number),
+                "--pause-max-ms" => options.pause_max = Duration::from_millis(u64::from(number)),
                 "--seed" => options.seed = u64::from(number),
                 "--warehouses" => scale.warehouses = number,
                 "--districts" => scale.districts = number,
@@ -81,6 +86,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let Options {
         seconds,
         clients,
+        pause_max,
         seed,
         scale,
     } = options;
@@ -94,7 +100,11 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let until = started + Duration::from_secs(seconds);
     let clients = (0..clients).map(|number| {
         let goes_on = move |_| Instant::now() < until;
-        let client = drive::client(database.clone(), scale, seed + 1 + number, loaded, goes_on);
+        let staging = Staging {
+            pause_max,
+            ..drive::staging(loaded)
+        };
+        let client = drive::client(database.clone(), scale, seed + 1 + number, staging, goes_on);
         tokio::spawn(client)
     });
     let clients: Vec<_> = clients.collect();

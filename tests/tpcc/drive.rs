@@ -177,23 +177,27 @@ impl fmt::Display for Tally {
     }
 }
 
+/// How staged transactions go about it. *Given* when the data were there: before that there is nothing to find.
+pub(crate) fn staging(loaded: Timestamp) -> Staging {
+    Staging {
+        runs_max: 10_000,
+        first_read: ReadMode::After(loaded),
+        ..Staging::default()
+    }
+}
+
 /// Calls until it has done enough.
 ///
-/// *Given* when the data were there, and what says whether it goes on after so many transactions.
+/// *Given* what says whether it goes on after so many transactions.
 pub(crate) async fn client(
     database: Plimsoll,
     scale: Scale,
     seed: u64,
-    loaded: Timestamp,
+    staging: Staging,
     goes_on: impl Fn(u64) -> bool,
 ) -> Tally {
     let mut dice = Seeded::new(seed);
     let mut tally = Tally::default();
-    let staging = Staging {
-        runs_max: 10_000,
-        first_read: ReadMode::After(loaded),
-        ..Staging::default()
-    };
     let mut done = 0;
     while goes_on(done) {
         one(&database, &scale, &staging, &mut dice, &mut tally).await;

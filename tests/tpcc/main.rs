@@ -51,9 +51,9 @@ async fn clients_end_and_conditions_hold(scale: Scale) -> Tally {
     let is_over = Arc::new(AtomicBool::new(false));
     let watcher = tokio::spawn(watch(database.clone(), Arc::clone(&is_over)));
     let clients = (0..CLIENTS).map(|seed| {
-        tokio::spawn(drive::client(database.clone(), scale, seed, loaded, |done| {
-            done < PER_CLIENT
-        }))
+        let staging = drive::staging(loaded);
+        let goes_on = |done| done < PER_CLIENT;
+        tokio::spawn(drive::client(database.clone(), scale, seed, staging, goes_on))
     });
     let clients: Vec<_> = clients.collect();
     let mut tally = Tally::default();

@@ -20,18 +20,18 @@ use plimsoll::client::staged::Staging;
 use plimsoll::protocol::ReadMode;
 use workload::Scale;
 
-const USAGE: &str = "tpcc [--seconds 20] [--clients 16] [--warehouses 2] [--districts 10] [--customers 300] [--items 1000] [--orders 300] [--pause-max-ms 64] [--seed 1]
+const USAGE: &str = "tpcc [--seconds 20] [--clients 16] [--warehouses 2] [--districts 10] [--customers 300] [--items 1000] [--orders 300] [--look-every-ms 4] [--seed 1]
 
   --seconds       how long clients call
   --clients       how many call at once, each as soon as it was answered
   --warehouses    and so on: how much there is; the standard has 10 districts, 3000 customers, 100000 items and 3000 orders
-  --pause-max-ms  the longest pause of a staged transaction between two runs, or two looks whether it is its turn
+  --look-every-ms the time between two looks of a staged transaction whether it is its turn
   --seed          what data and transactions are drawn of";
 
 struct Options {
     seconds: u64,
     clients: u64,
-    pause_max: Duration,
+    look_every: Duration,
     seed: u64,
     scale: Scale,
 }
@@ -41,7 +41,7 @@ impl Options {
         let mut options = Self {
             seconds: 20,
             clients: 16,
-            pause_max: Duration::from_millis(64),
+            look_every: Duration::from_millis(4),
             seed: 1,
             scale: Scale {
                 warehouses: 2,
@@ -58,7 +58,7 @@ impl Options {
             match &name[..] {
                 "--seconds" => options.seconds = u64::from(number),
                 "--clients" => options.clients = u64::from(number),
-                "--pause-max-ms" => options.pause_max = Duration::from_millis(u64::from(number)),
+                "--look-every-ms" => options.look_every = Duration::from_millis(u64::from(number)),
                 "--seed" => options.seed = u64::from(number),
                 "--warehouses" => scale.warehouses = number,
                 "--districts" => scale.districts = number,
@@ -86,7 +86,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let Options {
         seconds,
         clients,
-        pause_max,
+        look_every,
         seed,
         scale,
     } = options;
@@ -101,7 +101,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let clients = (0..clients).map(|number| {
         let goes_on = move |_| Instant::now() < until;
         let staging = Staging {
-            pause_max,
+            look_every,
             ..drive::staging(loaded)
         };
         let client = drive::client(database.clone(), scale, seed + 1 + number, staging, goes_on);

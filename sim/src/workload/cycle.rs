@@ -56,6 +56,7 @@ impl Cycle {
             // Delays are those of regions: others are stale again before a pause of the default has passed.
             pause: Duration::from_millis(5),
             pause_max: Duration::from_millis(320),
+            look_every: Duration::from_millis(20),
             ..Staging::default()
         };
         Ok(Self {

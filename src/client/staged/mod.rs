@@ -40,13 +40,15 @@ pub struct Staging {
     pub reservation: Duration,
     /// The snapshot of the first run. The guards see to it that an old one does no harm: it costs another run.
     pub first_read: ReadMode,
-    /// The pause after the first stale run, and between looks whether it is our turn. It doubles from run to run.
+    /// The pause after the first stale run. It doubles from run to run.
     pub pause: Duration,
     /// The longest pause.
     pub pause_max: Duration,
+    /// The time between two looks whether it is our turn, each a read of the nearest replica: as long stands still at most what all wait for.
+    pub look_every: Duration,
 }
 
-/// 32 runs, the fourth and later ones with a reservation of 2 s; the first on the nearest snapshot; pauses of 1 to 64 ms.
+/// 32 runs, the fourth and later ones with a reservation of 2 s; the first on the nearest snapshot; pauses of 1 to 64 ms, and a look every 4 ms.
 impl Default for Staging {
     fn default() -> Self {
         Self {
@@ -56,6 +58,7 @@ impl Default for Staging {
             first_read: ReadMode::Snapshot,
             pause: Duration::from_millis(1),
             pause_max: Duration::from_millis(64),
+            look_every: Duration::from_millis(4),
         }
     }
 }
@@ -244,7 +247,7 @@ impl Course {
                 if reservations.ahead_of(self.id).is_none() {
                     return from_here_on;
                 }
-                self.pause_longer().await;
+                self.part(self.staging.look_every).await;
                 mode = from_here_on;
             }
         }
@@ -280,12 +283,17 @@ impl Course {
         }
     }
 
-    /// Waits, between half of the pause and all of it, so that those who were stale together part.
+    /// Waits, and longer the next time.
     async fn pause_longer(&mut self) {
-        let half = self.pause / 2;
+        self.part(self.pause).await;
+        self.pause = (self.pause * 2).min(self.staging.pause_max);
+    }
+
+    /// Waits, between half of this time and all of it, so that those who were stale together part.
+    async fn part(&mut self, at_most: Duration) {
+        let half = at_most / 2;
         let more = half.mul_f64(f64::from(self.random.next_u32()) / f64::from(u32::MAX));
         self.mailbox.ask(Ask::Pause(half + more)).await;
-        self.pause = (self.pause * 2).min(self.staging.pause_max);
     }
 }
 

@@ -62,7 +62,7 @@ impl Plimsoll {
         T: Thunk,
         F: AsyncFn(Stage) -> Result<T, Abort>,
     {
-        let (mailbox, stages) = staged::start(self.shared_registry(), id, staging, stages);
+        let (mailbox, stages) = staged::start(self.shared_registry(), id, Self::new_id(), staging, stages);
         let mut driver = Driver {
             database: self.clone(),
             mailbox,

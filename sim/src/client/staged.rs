@@ -79,7 +79,9 @@ impl StagedScript {
         T: Thunk,
         F: AsyncFn(Stage) -> Result<T, Abort> + 'static,
     {
-        let (mailbox, course) = staged::start(Arc::clone(registry), id, staging, stages);
+        // It is started once, so who it is among the reservations may follow from its id.
+        let holder = id.attempt(u32::MAX);
+        let (mailbox, course) = staged::start(Arc::clone(registry), id, holder, staging, stages);
         Self {
             function,
             mailbox,

@@ -26,7 +26,7 @@ use crate::id::TransactionId;
 use crate::key::{Key, KeyRange};
 use crate::protocol::{Query, ReadMode};
 use crate::thunk::{Guarded, Guards, Refuse, Registry, Reservations, Reserve, Thunk};
-use crate::time::Timestamp;
+use crate::time::{Hlc, Timestamp};
 use crate::transaction::{Abort, Outcome, Settlement, ThunkId, Transaction};
 
 /// How a staged transaction goes about it.
@@ -102,12 +102,13 @@ pub enum Invalid {
 
 /// Runs `stages` until their end takes effect, refuses, or has been stale too often.
 ///
-/// *Given* the thunks of the cluster; an id, under which all of it takes effect once, however often it is started; and a closure that may be
-/// run several times. The driver polls the future, takes what is asked from the mailbox, answers it, and polls again. It may drop
+/// *Given* the thunks of the cluster; an id, under which all of it takes effect once, however often it is started; another one, of this start alone, for its
+/// reservations; and a closure that may be run several times. The driver polls the future, takes what is asked from the mailbox, answers it, and polls again. It may drop
 /// both at any time; if a transaction was submitted last, that may take effect.
 pub fn start<T, F>(
     registry: Arc<Registry>,
     id: TransactionId,
+    holder: TransactionId,
     staging: Staging,
     stages: F,
 ) -> (Mailbox, impl Future<Output = Ended>)
@@ -119,9 +120,10 @@ where
     let course = Course {
         registry,
         id,
+        holder,
         ends: 0,
         reservations: 0,
-        random: Xoshiro256PlusPlus::seed_from_u64(id.as_u128() as u64),
+        random: Xoshiro256PlusPlus::seed_from_u64(holder.as_u128() as u64),
         pause: staging.pause,
         staging,
         since: None,
@@ -134,6 +136,8 @@ where
 struct Course {
     registry: Arc<Registry>,
     id: TransactionId,
+    /// Who it is among the reservations. Another start under the same id is somebody else there: neither takes away what the other holds.
+    holder: TransactionId,
     staging: Staging,
     mailbox: Mailbox,
     /// Ends of runs submitted so far.
@@ -210,7 +214,7 @@ impl Course {
                 (ThunkId::of::<Refuse>(), arguments(&Refuse { reason }))
             }
         };
-        let holder = self.since.map(|_| self.id);
+        let holder = self.since.map(|_| self.holder);
         let guarded = Guarded::new(&thunk, encoded?, guards, holder);
         let encoded = arguments(&guarded)?;
         let id = self.id.attempt(self.ends);
@@ -218,52 +222,58 @@ impl Course {
         Ok(admit(&self.registry, id, ThunkId::of::<Guarded>(), encoded)?)
     }
 
-    /// Reserves keys and ranges, and waits until nobody who waits longer is in the way. *Gives* the snapshot to go on with.
+    /// Reserves keys and ranges, and waits until nobody who waits longer is in the way. *Gives* the snapshot to go on with: also without a reservation,
+    /// if there are too many others, if this is too much, or if it has expired before it can be looked at.
     async fn take_turn(&mut self, keys: Vec<Key>, ranges: Vec<KeyRange>) -> ReadMode {
         loop {
             let mut mode = self.reserve(keys.clone(), ranges.clone()).await;
-            if self.since.is_none() {
-                // There are too many others, or this is too much: it takes its chances.
-                self.pause_longer().await;
-                return mode;
-            }
+            let mut is_first_look = true;
             loop {
-                let query = Query {
-                    keys: vec![Reservations::key()],
-                    ranges: Vec::new(),
-                };
-                let Told::Rows(at, answer) = self.mailbox.ask(Ask::Read(mode, query)).await else {
-                    unreachable!("a driver answers a read of no certain snapshot with rows")
-                };
-                let found = answer.keys.into_iter().next().flatten();
-                let reservations = Reservations::decode(found.map(|found| found.value).as_ref(), at);
-                // Bytes that are no reservations are told by the next guarded transaction, which reads them too.
-                let reservations = reservations.unwrap_or_default();
-                let from_here_on = ReadMode::After(Timestamp::last_at(at));
-                if !reservations.has(self.id) {
-                    // It has expired meanwhile; the place in the order is the same.
+                let (at, reservations) = self.look(mode).await;
+                mode = ReadMode::After(Timestamp::last_at(at));
+                let is_there = reservations.has(self.holder);
+                if !is_there && is_first_look {
+                    self.pause_longer().await;
+                    return mode;
+                }
+                if !is_there {
+                    // It has expired while others had their turns: it is made again, and its place in the order is the same.
                     break;
                 }
-                if reservations.ahead_of(self.id).is_none() {
-                    return from_here_on;
+                if reservations.ahead_of(self.holder).is_none() {
+                    return mode;
                 }
                 self.part(self.staging.look_every).await;
-                mode = from_here_on;
+                is_first_look = false;
             }
         }
+    }
+
+    /// The reservations of a snapshot.
+    async fn look(&self, mode: ReadMode) -> (Hlc, Reservations) {
+        let query = Query {
+            keys: vec![Reservations::key()],
+            ranges: Vec::new(),
+        };
+        let Told::Rows(at, answer) = self.mailbox.ask(Ask::Read(mode, query)).await else {
+            unreachable!("a driver answers a read of no certain snapshot with rows")
+        };
+        let found = answer.keys.into_iter().next().flatten();
+        let reservations = Reservations::decode(found.map(|found| found.value).as_ref(), at);
+        // Bytes that are no reservations are told by the next guarded transaction, which reads them too.
+        (at, reservations.unwrap_or_default())
     }
 
     /// Reserves keys and ranges in place of what was reserved. *Gives* a snapshot in which that is so.
     async fn reserve(&mut self, keys: Vec<Key>, ranges: Vec<KeyRange>) -> ReadMode {
         let reserve = Reserve {
-            holder: self.id,
+            holder: self.holder,
             since: self.since,
             keys,
             ranges,
             lasts_ms: u64::try_from(self.staging.reservation.as_millis()).unwrap_or(u64::MAX),
         };
-        // Counted from the other side: a reservation under the id of an end would be taken for it by another start, and the other way round.
-        let id = self.id.attempt(u32::MAX - self.reservations);
+        let id = self.holder.attempt(self.reservations);
         self.reservations += 1;
         let encoded =
             arguments(&reserve).expect("keys, ranges and numbers have an encoding, as the guards of them had");

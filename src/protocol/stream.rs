@@ -111,10 +111,14 @@ impl Stream {
 
     /// The weight of the records above `after`, in bytes.
     pub(crate) fn bytes_above(&self, after: Hlc) -> usize {
-        match self.records.get(self.first_above(after)) {
-            Some(first) => (self.weight - first.weight) as usize + first.record.weight(),
-            None => 0,
-        }
+        let first = self.first_above(after);
+        // What the one before came to is at hand; the weight of the first one itself lies with its record, which would have to be fetched.
+        let before = match (first.checked_sub(1), self.records.get(first)) {
+            (_, None) => self.weight,
+            (Some(last), _) => self.records[last].weight,
+            (None, Some(first)) => first.weight - first.record.weight() as u64,
+        };
+        (self.weight - before) as usize
     }
 
     /// The place of the last record; of a stream without records, where they begin.

@@ -211,6 +211,8 @@ pub(super) struct NodeSeen {
     pub(super) covered: Hlc,
     /// The place of the oldest epoch that it has not forgotten.
     pub(super) first_kept: usize,
+    /// It has dropped something for lack of room, in whatever run.
+    pub(super) has_lacked_room: bool,
     pub(super) run: Run,
 }
 
@@ -244,6 +246,7 @@ impl NodeSeen {
             ceiling: Hlc::ZERO,
             flushed: Hlc::ZERO,
             first_kept: 0,
+            has_lacked_room: false,
             covered: Hlc::ZERO,
             run: Run::default(),
         }

@@ -247,6 +247,7 @@ impl Watcher {
         let dropped_for_room = node.counters().bytes_dropped_for_room;
         let run = &mut self.nodes[place].run;
         let has_no_room = std::mem::replace(&mut run.dropped_for_room, dropped_for_room) < dropped_for_room;
+        self.nodes[place].has_lacked_room |= has_no_room;
         let seen = &self.nodes[place];
         let given = if has_no_room { seen.flushed } else { seen.covered };
         let mut first_kept = None;
@@ -310,7 +311,13 @@ impl Watcher {
         let Self {
             epochs, nodes, found, ..
         } = self;
-        let NodeSeen { parts, first_kept, .. } = &mut nodes[place];
+        let NodeSeen {
+            parts,
+            first_kept,
+            has_lacked_room,
+            flushed,
+            ..
+        } = &mut nodes[place];
         for (epoch, part) in epochs.iter().zip(parts.iter_mut()) {
             part.is_resumed = epoch.membership.epoch <= node.membership().epoch;
             part.has_acknowledged = false;
@@ -324,12 +331,18 @@ impl Watcher {
                 holding.position = Hlc::ZERO;
             }
         }
-        // What it had dropped before was judged then, with the reasons that it had; what its disk still had of that, it drops again.
+        // What it had dropped before was judged then, with the reasons that it had; what its disk still had of that, it drops again. Who had no room has
+        // cut off the front of its log: it cannot tell where, and counts as dropped what it has flushed, and so can give as a snapshot.
         let oldest = node
             .streams_held()
             .next()
             .and_then(|(epoch, ..)| place_of(epochs, epoch));
-        *first_kept = (*first_kept).min(oldest.unwrap_or_default());
+        let oldest = oldest.unwrap_or_default();
+        *first_kept = if *has_lacked_room {
+            oldest
+        } else {
+            oldest.min(*first_kept)
+        };
         for (epoch, coordinator, stream) in node.streams_held() {
             let Some(at) = place_of(epochs, epoch) else { continue };
             let Some(place) = epochs[at].stream_place(coordinator) else {
@@ -357,7 +370,10 @@ impl Watcher {
                 });
             }
             (holding.held, holding.durable) = (count, count);
-            holding.dropped = holding.dropped.min(stream.dropped());
+            holding.dropped = match *has_lacked_room {
+                true => stream.dropped().min(*flushed),
+                false => stream.dropped().min(holding.dropped),
+            };
         }
     }
 

@@ -123,10 +123,7 @@ pub fn run(
 ///
 /// *Gives* none where a counter is not in the form of one: then the agreement of replicas and the answers to clients are what is left to judge.
 fn counters(node: NodeId, state: &DiskState) -> Option<FinalCounters> {
-    let query = Query {
-        keys: Vec::new(),
-        ranges: vec![Scan::forward(counter_range(), usize::MAX)],
-    };
+    let query = Query::scan(Scan::forward(counter_range(), usize::MAX));
     let answer = state.read(state.executor().versions().evaluated(), &query).ok()?;
     let entries = answer.ranges.iter().flatten();
     let values = entries.filter_map(|(key, versioned)| counter_of(key.as_bytes(), &versioned.value));

@@ -318,6 +318,24 @@ pub struct Query {
     pub ranges: Vec<Scan>,
 }
 
+impl Query {
+    /// Single keys and no ranges.
+    pub fn keys(keys: impl IntoIterator<Item = Key>) -> Self {
+        Self {
+            keys: keys.into_iter().collect(),
+            ranges: Vec::new(),
+        }
+    }
+
+    /// One range and no single keys.
+    pub fn scan(scan: Scan) -> Self {
+        Self {
+            keys: Vec::new(),
+            ranges: vec![scan],
+        }
+    }
+}
+
 /// A range to read at a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Scan {

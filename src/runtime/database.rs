@@ -270,7 +270,7 @@ impl Plimsoll {
     /// *Errors*: see [`SubmitError`].
     pub async fn submit_as<T: Thunk>(&self, id: TransactionId, thunk: &T) -> Result<Committed<T::Output>, SubmitError> {
         let arguments = client::arguments(thunk)?;
-        let transaction = client::admit(&self.shared.code.current(), id, ThunkId::of::<T>(), arguments)?;
+        let transaction = client::admit(&self.shared_registry(), id, ThunkId::of::<T>(), arguments)?;
         let settlement = self.settle(transaction).await?;
         committed::<T>(&settlement)
     }
@@ -284,7 +284,7 @@ impl Plimsoll {
         thunk: ThunkId,
         arguments: Value,
     ) -> Result<Settlement, SubmitError> {
-        self.settle(client::admit(&self.shared.code.current(), id, thunk, arguments)?)
+        self.settle(client::admit(&self.shared_registry(), id, thunk, arguments)?)
             .await
     }
 
@@ -381,11 +381,7 @@ impl Plimsoll {
     ///
     /// *Errors*: nothing was read; trying again is safe.
     pub async fn get(&self, key: impl Into<Key>) -> Result<Option<Value>, ReadFailed> {
-        let query = Query {
-            keys: vec![key.into()],
-            ranges: Vec::new(),
-        };
-        let rows = self.read(ReadMode::Strict, query).await?;
+        let rows = self.read(ReadMode::Strict, Query::keys([key.into()])).await?;
         let found = rows.answer.keys.into_iter().next().flatten();
         Ok(found.map(|versioned| versioned.value))
     }
@@ -394,10 +390,7 @@ impl Plimsoll {
     ///
     /// *Errors*: nothing was read; trying again is safe.
     pub async fn scan(&self, range: KeyRange, limit: usize) -> Result<Vec<(Key, Value)>, ReadFailed> {
-        let query = Query {
-            keys: Vec::new(),
-            ranges: vec![Scan::forward(range, limit)],
-        };
+        let query = Query::scan(Scan::forward(range, limit));
         let rows = self.read(ReadMode::Strict, query).await?;
         let entries = rows.answer.ranges.into_iter().flatten();
         Ok(entries.map(|(key, versioned)| (key, versioned.value)).collect())

@@ -17,11 +17,7 @@ impl Plimsoll {
         key: K::Borrowed<'_>,
     ) -> Result<Option<V>, ReadFailed> {
         let key = table.key(key);
-        let query = Query {
-            keys: vec![key.clone()],
-            ranges: Vec::new(),
-        };
-        let rows = self.read(mode, query).await?;
+        let rows = self.read(mode, Query::keys([key.clone()])).await?;
         let found = rows.answer.keys.into_iter().next().flatten();
         let row = found.map(|versioned| table.decode_value(&key, &versioned.value));
         Ok(row.transpose()?)
@@ -40,11 +36,7 @@ impl Plimsoll {
         table: Table<K, V>,
         scan: Scan,
     ) -> Result<Vec<(K, V)>, ReadFailed> {
-        let query = Query {
-            keys: Vec::new(),
-            ranges: vec![scan],
-        };
-        let rows = self.read(mode, query).await?;
+        let rows = self.read(mode, Query::scan(scan)).await?;
         let entries = rows.answer.ranges.iter().flatten();
         let typed = entries.map(|(key, versioned)| table.decode_row(key, &versioned.value));
         Ok(typed.collect::<Result<_, _>>()?)

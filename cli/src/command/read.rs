@@ -134,10 +134,7 @@ impl Ask for GetArguments {
 
     async fn ask(&self, database: &Plimsoll) -> Result<Answer, Failure> {
         let key = self.found.form.key(&self.key).map_err(Failure::Usage)?;
-        let query = Query {
-            keys: vec![key.clone()],
-            ranges: Vec::new(),
-        };
+        let query = Query::keys([key.clone()]);
         let Rows { at, answer } = database.read(self.snapshot.mode, query).await.map_err(not_read)?;
         let found = answer.keys.into_iter().next().flatten();
         let mut json = json!({ "at": at.to_string(), "key": self.found.form.json(key.as_bytes()) });
@@ -220,10 +217,7 @@ async fn pages(
     let mut entries = Vec::new();
     loop {
         let wanted = page.min(limit - entries.len());
-        let query = Query {
-            keys: Vec::new(),
-            ranges: vec![Scan::forward(range.clone(), wanted)],
-        };
+        let query = Query::scan(Scan::forward(range.clone(), wanted));
         let rows = match database.read(mode, query).await {
             Ok(rows) => rows,
             Err(ReadFailed::Refused(Refusal::NotAdmitted { .. })) if wanted > 1 => {

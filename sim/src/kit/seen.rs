@@ -74,10 +74,7 @@ pub(super) fn behind_guards(thunk: &ThunkId, arguments: &Value) -> (ThunkId, Val
 
 /// A query for everything.
 pub(super) fn everything() -> Query {
-    Query {
-        keys: Vec::new(),
-        ranges: vec![Scan::forward(KeyRange::from(Key::default()), usize::MAX)],
-    }
+    Query::scan(Scan::forward(KeyRange::from(Key::default()), usize::MAX))
 }
 
 /// What such a query found.

@@ -100,10 +100,7 @@ impl Call {
 
     /// The keys of all steps, in order: what a read asks for.
     pub fn query(&self) -> Query {
-        Query {
-            keys: self.steps.iter().map(key_of).collect(),
-            ranges: Vec::new(),
-        }
+        Query::keys(self.steps.iter().map(key_of))
     }
 
     /// The steps with what the output of the call's thunk says was read.

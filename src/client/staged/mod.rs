@@ -251,10 +251,7 @@ impl Course {
 
     /// The reservations of a snapshot.
     async fn look(&self, mode: ReadMode) -> (Hlc, Reservations) {
-        let query = Query {
-            keys: vec![Reservations::key()],
-            ranges: Vec::new(),
-        };
+        let query = Query::keys([Reservations::key()]);
         let Told::Rows(at, answer) = self.mailbox.ask(Ask::Read(mode, query)).await else {
             unreachable!("a driver answers a read of no certain snapshot with rows")
         };

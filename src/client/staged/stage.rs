@@ -36,11 +36,7 @@ impl Stage {
 
     /// The values at `keys`, in their order, by one read.
     pub async fn get_all(&self, keys: impl IntoIterator<Item = Key>) -> Vec<Option<Value>> {
-        let query = Query {
-            keys: keys.into_iter().collect(),
-            ranges: Vec::new(),
-        };
-        let answer = self.mailbox.read(self.run, query).await;
+        let answer = self.mailbox.read(self.run, Query::keys(keys)).await;
         answer
             .keys
             .into_iter()
@@ -60,15 +56,12 @@ impl Stage {
 
     /// The first `limit` entries of `range` in this direction.
     pub async fn scan(&self, range: KeyRange, limit: usize, direction: Direction) -> Vec<(Key, Value)> {
-        let query = Query {
-            keys: Vec::new(),
-            ranges: vec![Scan {
-                range,
-                limit,
-                direction,
-            }],
+        let scan = Scan {
+            range,
+            limit,
+            direction,
         };
-        let answer = self.mailbox.read(self.run, query).await;
+        let answer = self.mailbox.read(self.run, Query::scan(scan)).await;
         let entries = answer.ranges.into_iter().flatten();
         entries.map(|(key, versioned)| (key, versioned.value)).collect()
     }

@@ -216,10 +216,7 @@ impl Host {
 
 /// The latest version of every key. *Errors* where the store has failed.
 pub(super) fn final_state(state: &DiskState) -> Result<Vec<FinalEntry>, ReadError> {
-    let query = Query {
-        keys: Vec::new(),
-        ranges: vec![Scan::forward(KeyRange::from(Key::new(Vec::new())), usize::MAX)],
-    };
+    let query = Query::scan(Scan::forward(KeyRange::from(Key::default()), usize::MAX));
     let found = state.read(state.executor().versions().evaluated(), &query)?;
     let entries = found.ranges.into_iter().flatten();
     let entries = entries

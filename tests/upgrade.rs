@@ -310,14 +310,17 @@ async fn a_node_is_stopped_by_records_of_unknown_code_and_goes_on_when_that_is_r
     let refused = third.get("balance").await.expect_err("it has not got so far");
     assert_eq!(refused, ReadFailed::Refused(Refusal::Blocked { node, thunk }));
     // It harms nobody.
-    assert_eq!(
-        first
-            .submit(&Deposit { amount: 1 })
-            .await
-            .expect("a majority is there")
-            .output,
-        3
-    );
+    let submitting = async {
+        loop {
+            match first.submit(&Deposit { amount: 1 }).await {
+                // Heard is that it has started without the thunk, and not yet that it is stopped by it.
+                Err(SubmitError::Refused(Refusal::Lacking { .. })) => sleep(LOOK_AGAIN).await,
+                other => return other,
+            }
+        }
+    };
+    let submitted = timeout(PATIENCE, submitting).await.expect("it is heard of");
+    assert_eq!(submitted.expect("a majority is there").output, 3);
     assert_eq!(status(&second).await.blocked, None);
 
     third.register::<Deposit>().await.expect("its name is free");
@@ -356,14 +359,15 @@ async fn a_thunk_that_a_node_lacks_is_refused_at_the_others_with_its_name() {
         text.contains("thunk deposit v1 is not registered on n3: start that node"),
         "{text}"
     );
+    let lacking = status(&first).await.lacking;
+    assert_eq!(
+        lacking.into_iter().collect::<Vec<_>>(),
+        [(ThunkId::of::<Deposit>(), vec![NodeId::new(3)])]
+    );
     third.register::<Deposit>().await.expect("its name is free");
-    let submitting = async {
-        // The others hear of it in a moment.
-        while first.submit(&Deposit { amount: 1 }).await.is_err() {
-            sleep(LOOK_AGAIN).await;
-        }
-    };
-    timeout(PATIENCE, submitting).await.expect("everybody has it");
+    // The others hear of it in a moment.
+    until(&first, |status| status.lacking.is_empty()).await;
+    first.submit(&Deposit { amount: 1 }).await.expect("everybody has it");
     assert_eq!(balance(&third).await, 1);
     for node in [third, second, first] {
         node.shutdown().await;

@@ -193,13 +193,7 @@ impl Declarations {
             return Verdict::Known;
         }
         for thunk in required {
-            let lacks = |node: &NodeId| {
-                self.known.get(node).is_some_and(|declaration| {
-                    // One that is stopped by this very thunk cannot be spared it any more.
-                    declaration.thunks.binary_search(&thunk).is_err() && declaration.blocked.as_ref() != Some(&thunk)
-                })
-            };
-            let nodes: Vec<NodeId> = present.clone().filter(lacks).collect();
+            let nodes = self.lacking(&thunk, present.clone());
             if !nodes.is_empty() {
                 return Verdict::Lacking { thunk, nodes };
             }
@@ -208,6 +202,17 @@ impl Declarations {
             true => Verdict::Awaited,
             false => Verdict::Known,
         }
+    }
+
+    /// Those of the members that count that have declared what they have, and the thunk is not among it.
+    pub(crate) fn lacking(&self, thunk: &ThunkId, present: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
+        let lacks = |node: &NodeId| {
+            self.known.get(node).is_some_and(|declaration| {
+                // One that is stopped by this very thunk cannot be spared it any more.
+                declaration.thunks.binary_search(thunk).is_err() && declaration.blocked.as_ref() != Some(thunk)
+            })
+        };
+        present.filter(lacks).collect()
     }
 
     /// Whether of one of the members that count nothing is known.

@@ -131,6 +131,8 @@ pub struct ReplicaStatus {
     pub blocked: Option<ThunkId>,
     /// The thunks that are registered there, ascending.
     pub thunks: Vec<ThunkId>,
+    /// Those of them that members lack as far as this node knows, and which members: a transaction of one is refused there.
+    pub lacking: BTreeMap<ThunkId, Vec<NodeId>>,
     /// Why it has stopped serving; absent in a sound one.
     pub divergence: Option<Divergence>,
     /// What it has counted since it started.
@@ -522,6 +524,8 @@ impl<T: Transport> Replica<T> {
 
     fn status(&self) -> ReplicaStatus {
         let membership = self.node.membership();
+        let (code, now) = (self.code.current(), self.clocks.now().monotonic);
+        let lacking = code.ids().map(|thunk| (thunk.clone(), self.node.lacking(thunk, now)));
         ReplicaStatus {
             node: self.node.id(),
             epoch: membership.epoch,
@@ -530,7 +534,8 @@ impl<T: Transport> Replica<T> {
             watermark: self.node.watermark(),
             evaluated: self.node.evaluated(),
             blocked: self.node.blocked_by().cloned(),
-            thunks: self.code.current().ids().cloned().collect(),
+            thunks: code.ids().cloned().collect(),
+            lacking: lacking.filter(|(_, nodes)| !nodes.is_empty()).collect(),
             divergence: self.node.quarantine().cloned(),
             counters: *self.node.counters(),
         }

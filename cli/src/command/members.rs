@@ -118,6 +118,13 @@ fn thunks_of_users(status: &ReplicaStatus) -> Vec<String> {
     status.thunks.iter().filter(of_users).map(ToString::to_string).collect()
 }
 
+/// Which thunks that are registered on a node others lack, and who.
+fn lacking(status: &ReplicaStatus) -> Vec<serde_json::Value> {
+    let lacking = status.lacking.iter();
+    let told = lacking.map(|(thunk, nodes)| json!({ "thunk": thunk.to_string(), "nodes": numbers(nodes) }));
+    told.collect()
+}
+
 /// How a node stands, in one word and in JSON.
 fn state(status: &ReplicaStatus) -> (String, &'static str) {
     if let Some(thunk) = &status.blocked {
@@ -220,6 +227,7 @@ fn report(asked: &BTreeSet<u32>, found: &[ReplicaStatus], now_ms: u64) -> Answer
             "evaluated": status.evaluated.to_string(),
             "evaluated_behind_ms": evaluated,
             "thunks": thunks_of_users(status),
+            "lacking": lacking(status),
         }));
     }
     let answer = Answer::new(columns(&lines), json!({ "nodes": nodes }));

@@ -80,6 +80,11 @@ impl Node {
         }
     }
 
+    /// The members because of which a transaction of the thunk is refused here.
+    pub fn lacking(&self, thunk: &ThunkId, now: Monotonic) -> Vec<NodeId> {
+        self.declarations.lacking(thunk, self.present_members(now))
+    }
+
     /// The members that nobody takes for gone.
     fn present_members(&self, now: Monotonic) -> impl Iterator<Item = NodeId> + Clone {
         let (succession, profile) = (&self.succession, &self.config.profile);

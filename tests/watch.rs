@@ -292,8 +292,14 @@ async fn a_start_that_is_too_old_or_lies_ahead_is_refused_and_says_what_to_do() 
     let database = open(3).await;
     let all = KeyRange::from(Key::default());
     let committed = database.submit(&put("a", "1")).await.expect("nothing is in the way");
-    // With its first batch a replica puts its oldest snapshot so much before it.
     let at = committed.timestamp.hlc;
+    // With its first batch a replica puts its oldest snapshot so much before it. Before that it has all there ever was.
+    let all_have_evaluated = async {
+        while database.replicas().await.iter().any(|replica| replica.evaluated < at) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, all_have_evaluated).await.expect("they go on");
     let old = Timestamp::last_at(at.minus(10 * VERSION_RETENTION));
     let mut watch = database.watch(all.clone()).after(old);
     let error = watch.next().await.expect_err("it is too old");

@@ -40,9 +40,9 @@ enum Flushes {
     Never,
     Into {
         /// Not handed to a flush yet.
-        unflushed: Vec<TransactionId>,
+        unflushed: Vec<Settled>,
         /// Handed to the flush that has not ended.
-        flushing: Vec<TransactionId>,
+        flushing: Arc<Vec<Settled>>,
         /// Ids of earlier seconds may have their outcomes on disk alone.
         released: u64,
     },
@@ -83,12 +83,17 @@ impl Outcomes {
 
     /// Keeps the first outcome of `id`.
     pub(crate) fn insert(&mut self, id: TransactionId, at: Timestamp, outcome: Outcome) {
+        if let Flushes::Into { unflushed, .. } = &mut self.flushes {
+            // A copy, so that a flush, which takes them all at once, has nothing to look up.
+            unflushed.push(Settled {
+                id,
+                effective: at,
+                outcome: outcome.clone(),
+            });
+        }
         let of_second = Arc::make_mut(self.by_second.entry(second_of(id)).or_default());
         let before = of_second.insert(id, (at, outcome));
         assert!(before.is_none(), "{id} has had an outcome before {at}");
-        if let Flushes::Into { unflushed, .. } = &mut self.flushes {
-            unflushed.push(id);
-        }
     }
 
     /// Outcomes of which those that are older than they need be in memory are on disk, where everything up to `evaluated` is.
@@ -97,7 +102,7 @@ impl Outcomes {
             by_second: BTreeMap::new(),
             flushes: Flushes::Into {
                 unflushed: Vec::new(),
-                flushing: Vec::new(),
+                flushing: Arc::default(),
                 released: released_at(evaluated),
             },
         }
@@ -106,10 +111,15 @@ impl Outcomes {
     /// From now on they are flushed, all that there are being new.
     pub(super) fn flush_from_now_on(&mut self) {
         if matches!(self.flushes, Flushes::Never) {
-            let ids = self.by_second.values().flat_map(|of_second| of_second.keys());
+            let ended = self.by_second.values().flat_map(|of_second| of_second.iter());
+            let settled = ended.map(|(id, (effective, outcome))| Settled {
+                id: *id,
+                effective: *effective,
+                outcome: outcome.clone(),
+            });
             self.flushes = Flushes::Into {
-                unflushed: ids.copied().collect(),
-                flushing: Vec::new(),
+                unflushed: settled.collect(),
+                flushing: Arc::default(),
                 released: 0,
             };
         }
@@ -136,28 +146,17 @@ impl Outcomes {
         matches!(self.flushes, Flushes::Into { released, .. } if second_of(id) < released)
     }
 
-    /// The outcomes that are new since this was last called, for a flush.
-    pub(super) fn begin_flush(&mut self) -> Vec<Settled> {
+    /// The outcomes that are new since this was last called, for a flush, in the order in which they were evaluated.
+    pub(super) fn begin_flush(&mut self) -> Arc<Vec<Settled>> {
         let Flushes::Into {
             unflushed, flushing, ..
         } = &mut self.flushes
         else {
-            return Vec::new();
+            return Arc::default();
         };
         assert!(flushing.is_empty(), "a flush begins before the last one has ended");
-        *flushing = std::mem::take(unflushed);
-        let ids = flushing.clone();
-        // What is missing has expired meanwhile.
-        let ended = ids.into_iter().filter_map(|id| Some((id, self.first(id)?)));
-        let mut settled: Vec<Settled> = ended
-            .map(|(id, (effective, outcome))| Settled {
-                id,
-                effective: *effective,
-                outcome: outcome.clone(),
-            })
-            .collect();
-        settled.sort_unstable_by_key(|settled| settled.id);
-        settled
+        *flushing = Arc::new(std::mem::take(unflushed));
+        Arc::clone(flushing)
     }
 
     /// The flush is durable, with everything up to `flushed`: what need not be in memory is released.
@@ -170,16 +169,13 @@ impl Outcomes {
         else {
             return;
         };
-        flushing.clear();
+        *flushing = Arc::default();
         *released = released_at(flushed).max(*released);
-        let young = self.by_second.split_off(released);
-        let old = std::mem::replace(&mut self.by_second, young);
-        for id in unflushed.iter().filter(|id| second_of(**id) < *released) {
-            // Expired ones may be gone already.
-            let ended = old.get(&second_of(*id)).and_then(|of_second| of_second.get(id));
-            if let Some(ended) = ended.cloned() {
-                Arc::make_mut(self.by_second.entry(second_of(*id)).or_default()).insert(*id, ended);
-            }
+        self.by_second = self.by_second.split_off(released);
+        for settled in unflushed.iter().filter(|settled| second_of(settled.id) < *released) {
+            let of_second = self.by_second.entry(second_of(settled.id)).or_default();
+            let ended = (settled.effective, settled.outcome.clone());
+            Arc::make_mut(of_second).insert(settled.id, ended);
         }
     }
 
@@ -189,7 +185,8 @@ impl Outcomes {
             unflushed, flushing, ..
         } = &mut self.flushes
         {
-            unflushed.append(flushing);
+            let newer = std::mem::replace(unflushed, Arc::unwrap_or_clone(std::mem::take(flushing)));
+            unflushed.extend(newer);
         }
     }
 

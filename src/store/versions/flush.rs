@@ -36,8 +36,8 @@ const EXPIRED_MAX: usize = 4_096;
 pub(super) struct Frozen {
     pub(super) layer: Layer,
     pub(super) state: State,
-    /// New since the last flush.
-    pub(super) outcomes: Vec<Settled>,
+    /// New since the last flush, in any order.
+    pub(super) outcomes: Arc<Vec<Settled>>,
     /// The oldest snapshot that may still be read, be it from memory.
     pub(super) oldest: Hlc,
     pub(super) covered: Covered,
@@ -442,7 +442,9 @@ impl Writer<'_> {
             .transaction
             .open_table(OUTCOMES)
             .map_err(|error| place.table(error))?;
-        for settled in &frozen.outcomes {
+        let mut by_id: Vec<&Settled> = frozen.outcomes.iter().collect();
+        by_id.sort_unstable_by_key(|settled| settled.id);
+        for settled in by_id {
             settled.write_content(&mut self.content);
             table
                 .insert(&outcome_name(settled.id), self.content.as_slice())

@@ -1,8 +1,14 @@
 //! Versions in memory that lie on top of those on disk.
+//!
+//! Nearly every read is of a single key, and nearly every write of one that is there: both look it up by its hash, which misses the
+//! processor's caches less often than a search in a tree. The tree beside it holds the order of the keys, for scans and flushes, and is
+//! written to when a key is new. Nothing depends on a hash but the time that a look-up takes.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::Bound;
+
+use indexmap::IndexMap;
+use indexmap::map::Entry;
 
 use super::super::chain::{Chain, Version};
 use crate::key::{Key, KeyRange, Value};
@@ -15,7 +21,10 @@ pub(super) type SeenLayer<'a> = Box<dyn Iterator<Item = (&'a [u8], &'a Version)>
 /// What was written since the last flush began, or what a flush is writing. A deletion in it hides what lies below.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
-    chains: BTreeMap<Key, Chain>,
+    /// In the order in which the keys came.
+    chains: IndexMap<Key, Chain>,
+    /// The places of the keys among them.
+    places: BTreeMap<Key, usize>,
     /// Bytes of keys and values that were put here.
     bytes: u64,
     /// How many versions were put here.
@@ -39,9 +48,9 @@ impl Layer {
     pub(super) fn scan(&self, range: &KeyRange, at: Timestamp, direction: Direction) -> SeenLayer<'_> {
         let start = Bound::Included(range.start());
         let end = range.end().map_or(Bound::Unbounded, Bound::Excluded);
-        let chains = (!range.is_empty()).then(|| self.chains.range((start, end)));
-        let chains = chains.into_iter().flatten();
-        let seen = chains.filter_map(move |(key, chain)| Some((key.as_bytes(), chain.reached(at)?)));
+        let places = (!range.is_empty()).then(|| self.places.range((start, end)));
+        let places = places.into_iter().flatten();
+        let seen = places.filter_map(move |(key, place)| Some((key.as_bytes(), self.chains[*place].reached(at)?)));
         match direction {
             Direction::Forward => Box::new(seen),
             Direction::Backward => Box::new(seen.rev()),
@@ -50,9 +59,9 @@ impl Layer {
 
     /// The keys from `start` on, each with its versions, ascending.
     pub(super) fn chains_from(&self, start: Bound<&Key>) -> impl Iterator<Item = (&[u8], &Chain)> {
-        self.chains
+        self.places
             .range((start, Bound::Unbounded))
-            .map(|(key, chain)| (key.as_bytes(), chain))
+            .map(|(key, place)| (key.as_bytes(), &self.chains[*place]))
     }
 
     /// Adds a version. *Given* that it is above all others of its key that lie below, and the lowest snapshot that anyone may read.
@@ -64,6 +73,7 @@ impl Layer {
         self.highest = self.highest.max(Some(version.0));
         match self.chains.entry(key) {
             Entry::Vacant(place) => {
+                self.places.insert(place.key().clone(), place.index());
                 place.insert(Chain::new(version));
             }
             Entry::Occupied(mut chain) => {
@@ -86,6 +96,7 @@ impl Layer {
         for (key, chain) in newer.chains {
             match self.chains.entry(key) {
                 Entry::Vacant(place) => {
+                    self.places.insert(place.key().clone(), place.index());
                     place.insert(chain);
                 }
                 Entry::Occupied(mut older) => {

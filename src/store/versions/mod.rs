@@ -152,7 +152,7 @@ impl DiskVersions {
     /// *Given* the outcomes that are new since the last flush, and where the executor stands.
     ///
     /// *Panics* when a flush was begun and has not ended.
-    pub fn begin_flush(&mut self, outcomes: Vec<Settled>, beside: Standing) -> Flush {
+    pub fn begin_flush(&mut self, outcomes: impl Into<Arc<Vec<Settled>>>, beside: Standing) -> Flush {
         assert!(self.frozen.is_none(), "a flush begins before the last one has ended");
         let layer = std::mem::take(&mut self.active);
         self.retained.release(self.oldest);
@@ -177,7 +177,7 @@ impl DiskVersions {
         let frozen = Arc::new(Frozen {
             layer,
             state,
-            outcomes,
+            outcomes: outcomes.into(),
             oldest,
             covered,
         });
@@ -215,7 +215,8 @@ impl DiskVersions {
                 );
                 let rest = match frozen.covered {
                     Covered::Retained => {
-                        self.retained.keep(frozen.layer, frozen.state.evaluated);
+                        let State { evaluated, flushes, .. } = frozen.state;
+                        self.retained.keep(frozen.layer, evaluated, flushes);
                         None
                     }
                     Covered::Written => Some(frozen.layer),
@@ -327,7 +328,9 @@ impl History for DiskVersions {
 
 impl Versions for DiskVersions {
     fn get(&self, key: &Key, at: Timestamp) -> Option<Versioned> {
-        let in_memory = self.layers(at).find_map(|layer| layer.reached(key, at));
+        let flushed_last = self.retained.of_last(self.reader.state.flushes);
+        let mut layers = self.layers(at).chain(flushed_last);
+        let in_memory = layers.find_map(|layer| layer.reached(key, at));
         let (timestamp, value) = match in_memory {
             Some(version) => seen(version)?,
             None => {

@@ -6,6 +6,7 @@
 //! oldest is the bound of that flush then.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::layer::Layer;
 use super::table::Settled;
@@ -14,12 +15,17 @@ use crate::time::{Hlc, Timestamp};
 /// Bytes that a version is reckoned to take beside its key and value.
 const VERSION_BYTES: u64 = 64;
 
+/// Bytes that a key is reckoned to take beside itself and its versions.
+const KEY_BYTES: u64 = 96;
+
 /// A layer of which the disk has the newest versions.
 #[derive(Debug)]
 struct Retained {
     layer: Layer,
     /// The evaluated bound at which it was flushed: from there on the disk is enough.
     upto: Hlc,
+    /// Which flush that was.
+    flush: u64,
 }
 
 /// The layers that are kept, and those that nobody needs any more.
@@ -38,7 +44,7 @@ pub(super) struct RetainedLayers {
 #[derive(Debug, Default)]
 pub(super) struct Discarded {
     layers: Vec<Layer>,
-    outcomes: Vec<Vec<Settled>>,
+    outcomes: Vec<Arc<Vec<Settled>>>,
 }
 
 impl RetainedLayers {
@@ -51,10 +57,16 @@ impl RetainedLayers {
         self.bytes + weight(layer) < self.bytes_max
     }
 
-    /// Keeps a layer whose newest versions were flushed at the evaluated bound `upto`, which is above all others.
-    pub(super) fn keep(&mut self, layer: Layer, upto: Hlc) {
+    /// Keeps a layer whose newest versions were flushed by this flush at the evaluated bound `upto`, which is above all others.
+    pub(super) fn keep(&mut self, layer: Layer, upto: Hlc, flush: u64) {
         self.bytes += weight(&layer);
-        self.layers.push_back(Retained { layer, upto });
+        self.layers.push_back(Retained { layer, upto, flush });
+    }
+
+    /// The layer of this flush, which is the last one, if it is kept: what a snapshot sees of it is on disk too, but sooner found here.
+    pub(super) fn of_last(&self, flush: u64) -> Option<&Layer> {
+        let last = self.layers.back().filter(|last| last.flush == flush);
+        last.map(|last| &last.layer)
     }
 
     /// No snapshot below `oldest` is read any more.
@@ -77,7 +89,7 @@ impl RetainedLayers {
     }
 
     /// Leaves what was flushed to be dropped.
-    pub(super) fn discard(&mut self, layer: Option<Layer>, outcomes: Vec<Settled>) {
+    pub(super) fn discard(&mut self, layer: Option<Layer>, outcomes: Arc<Vec<Settled>>) {
         self.discarded.layers.extend(layer);
         self.discarded.outcomes.push(outcomes);
     }
@@ -89,5 +101,5 @@ impl RetainedLayers {
 }
 
 fn weight(layer: &Layer) -> u64 {
-    layer.bytes() + VERSION_BYTES * layer.versions()
+    layer.bytes() + VERSION_BYTES * layer.versions() + KEY_BYTES * layer.keys() as u64
 }

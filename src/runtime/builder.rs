@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::code::Code;
-use super::database::{Plimsoll, Reach, Shared};
+use super::database::Plimsoll;
 use super::error::ReadFailed;
+use super::shared::{Reach, Shared};
 
 use super::replica::{self, Parts};
 use super::storage::{self, Opened, RUN_BYTES};

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::database::{Plimsoll, Reach};
+use super::database::Plimsoll;
 use super::replica::{Event, ReplicaStatus};
+use super::shared::Reach;
 use crate::id::NodeId;
 use crate::thunk::{Registry, RegistryError, Thunk};
 use crate::transaction::ThunkId;

@@ -9,10 +9,11 @@ use tokio::time::sleep;
 
 use super::builder::{DEADLINE, OpenError};
 use super::code::Code;
-use super::database::{Plimsoll, Reach, Shared};
+use super::database::Plimsoll;
 use super::directory::Directory;
 use super::remote::{Remote, anywhere};
 use super::replica::{self, ReplicaHandle};
+use super::shared::{Reach, Shared};
 use super::thunks::Thunks;
 use crate::id::NodeId;
 use crate::net::{self, Address, Bounds, Credentials, Endpoint};

@@ -3,22 +3,20 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::builder::Builder;
-use super::code::Code;
-use super::connect::{RemoteBuilder, Remotes};
+use super::calls::{Call, ReadReply, transactions_wait};
+use super::connect::RemoteBuilder;
 use super::error::{ChangeFailed, ReadFailed, ResolveFailed, SubmitError, Unavailable, Uncertain};
-use super::node::{Network, NodeBuilder};
-use super::replica::{Call, Event, ReadReply, ReplicaHandle, ReplicaStatus, overloaded};
+use super::node::NodeBuilder;
+use super::replica::{Event, ReplicaHandle, ReplicaStatus};
+use super::shared::{Reach, Shared};
 use super::time::wall;
 use crate::client;
 use crate::executor::{Answer, ReadError, Status};
@@ -84,111 +82,6 @@ pub struct Members {
     pub coordinators: Vec<NodeId>,
     /// Where nodes are, as far as it is known; of replicas in this process nothing is.
     pub addresses: BTreeMap<NodeId, Address>,
-}
-
-/// Where the replicas of a database are.
-pub(super) enum Reach {
-    /// In this process.
-    Within,
-    /// One in this process.
-    Node(Network),
-    /// Elsewhere.
-    Remote(Arc<Remotes>),
-}
-
-pub(super) struct Shared {
-    replicas: RwLock<Arc<[ReplicaHandle]>>,
-    pub(super) reach: Reach,
-    pub(super) code: Arc<Code>,
-    deadline: Duration,
-    /// Whom to ask first next time.
-    next: AtomicUsize,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-impl Shared {
-    pub(super) fn new(replicas: Vec<ReplicaHandle>, code: Arc<Code>, deadline: Duration, reach: Reach) -> Arc<Self> {
-        Arc::new(Self {
-            replicas: RwLock::new(replicas.into()),
-            reach,
-            code,
-            deadline,
-            next: AtomicUsize::new(0),
-            threads: Mutex::new(Vec::new()),
-        })
-    }
-
-    pub(super) fn add_thread(&self, thread: JoinHandle<()>) {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-    }
-
-    pub(super) fn replicas(&self) -> Arc<[ReplicaHandle]> {
-        Arc::clone(&self.replicas.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// A node has come that was not known.
-    pub(super) fn add_replica(&self, replica: ReplicaHandle) {
-        let mut replicas = self.replicas.write().unwrap_or_else(PoisonError::into_inner);
-        *replicas = replicas.iter().cloned().chain([replica]).collect();
-    }
-
-    fn stop(&self) {
-        for replica in self.replicas().iter() {
-            // One whose inbox is full is stopped by its next call's sender being gone; one that is closed has stopped.
-            let _ = replica.inbox.try_send(Event::Stop);
-        }
-    }
-
-    /// The replicas, in the order in which to ask them: of those in this process another one first each time, of those elsewhere the one that
-    /// has answered.
-    fn by_turns(&self) -> Vec<ReplicaHandle> {
-        self.beginning_at(self.turn())
-    }
-
-    /// Which replica is the first to be asked next.
-    pub(super) fn turn(&self) -> usize {
-        match self.reach {
-            Reach::Within => self.next.fetch_add(1, Ordering::Relaxed),
-            Reach::Node(_) | Reach::Remote(_) => self.next.load(Ordering::Relaxed),
-        }
-    }
-
-    /// The replicas, this one first.
-    pub(super) fn beginning_at(&self, turn: usize) -> Vec<ReplicaHandle> {
-        let replicas = self.replicas();
-        let (before, from) = replicas.split_at(turn % replicas.len());
-        from.iter().chain(before).cloned().collect()
-    }
-
-    /// A replica cannot be asked: the next call asks another one first.
-    fn pass_over(&self, replica: &ReplicaHandle) {
-        if !matches!(self.reach, Reach::Within) {
-            let replicas = self.replicas();
-            let place = replicas.iter().position(|other| other.node == replica.node);
-            let place = place.unwrap_or_default();
-            // Whoever was passed over first has moved it on.
-            let _ = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
-                (next % replicas.len() == place).then_some(place + 1)
-            });
-        }
-    }
-
-    /// One that cannot be reached is passed over; one that refuses for another reason is there.
-    fn on_refusal(&self, replica: &ReplicaHandle, refusal: &Refusal) {
-        if matches!(refusal, Refusal::Unreachable { .. }) {
-            self.pass_over(replica);
-        }
-    }
-
-    pub(super) fn have_all_stopped(&self) -> bool {
-        self.replicas().iter().all(|replica| replica.inbox.is_closed())
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.stop();
-    }
 }
 
 /// What has come of submitting a transaction so far.
@@ -269,6 +162,7 @@ impl Plimsoll {
     ///
     /// *Errors*: see [`SubmitError`].
     pub async fn submit_as<T: Thunk>(&self, id: TransactionId, thunk: &T) -> Result<Committed<T::Output>, SubmitError> {
+        self.check_room()?;
         let arguments = client::arguments(thunk)?;
         let transaction = client::admit(&self.shared_registry(), id, ThunkId::of::<T>(), arguments)?;
         let settlement = self.settle(transaction).await?;
@@ -284,18 +178,24 @@ impl Plimsoll {
         thunk: ThunkId,
         arguments: Value,
     ) -> Result<Settlement, SubmitError> {
+        self.check_room()?;
         self.settle(client::admit(&self.shared_registry(), id, thunk, arguments)?)
             .await
+    }
+
+    /// *Errors* when every replica would refuse whatever it is: then it need not be made.
+    fn check_room(&self) -> Result<(), SubmitError> {
+        match self.shared.is_full() {
+            true => Err(SubmitError::Refused(transactions_wait())),
+            false => Ok(()),
+        }
     }
 
     /// A transaction's settlement. Asks one replica after the other as long as it does no harm: what is in doubt is submitted again under
     /// the same id.
     pub(super) async fn settle(&self, transaction: Transaction) -> Result<Settlement, SubmitError> {
         let id = transaction.id;
-        let submit = |reply| Call::Submit {
-            transaction: transaction.clone(),
-            reply,
-        };
+        let submit = |replica: &ReplicaHandle, reply| replica.calls.submit(|| transaction.clone(), reply);
         let mut attempts = Attempts::default();
         match timeout(self.shared.deadline, self.until_answered(submit, &mut attempts)).await {
             Ok(Some(settlement)) => return Ok(settlement),
@@ -316,25 +216,25 @@ impl Plimsoll {
     /// *Gives* nothing when asking again would not help, or every replica has stopped.
     async fn until_answered(
         &self,
-        call: impl Fn(oneshot::Sender<Reply>) -> Call,
+        hand_over: impl Fn(&ReplicaHandle, oneshot::Sender<Reply>) -> Result<(), Option<Refusal>>,
         attempts: &mut Attempts,
     ) -> Option<Settlement> {
         loop {
             let mut last = None;
-            for replica in self.shared.by_turns() {
+            for replica in self.shared.by_turns().iter() {
                 let (reply, answer) = oneshot::channel();
-                let sent = send(&replica, call(reply));
+                let sent = hand_over(replica, reply);
                 attempts.is_under_way = sent.is_ok();
                 let asked = asked(sent, answer).await;
                 attempts.is_under_way = false;
                 match asked {
                     Asked::Answer(settlement) => return Some(settlement),
                     Asked::Refused(refusal) => {
-                        self.shared.on_refusal(&replica, &refusal);
+                        self.shared.on_refusal(replica, &refusal);
                         last = Some(refusal);
                     }
                     Asked::Doubt(why) => {
-                        self.shared.pass_over(&replica);
+                        self.shared.pass_over(replica);
                         attempts.doubt = Some(why);
                     }
                     Asked::Gone => {}
@@ -405,9 +305,9 @@ impl Plimsoll {
     ) -> Result<(Hlc, A), ReadFailed> {
         loop {
             let mut last = None;
-            for replica in self.shared.by_turns() {
+            for replica in self.shared.by_turns().iter() {
                 let (reply, answer) = oneshot::channel();
-                match send(&replica, call(reply)) {
+                match replica.calls.send(call(reply)) {
                     Err(Some(refusal)) => last = Some(refusal),
                     Err(None) => continue,
                     Ok(()) => match answer.await {
@@ -420,7 +320,7 @@ impl Plimsoll {
                             }
                         }
                         Ok(ReadReply::Reply(Reply::Refused(refusal))) => {
-                            self.shared.on_refusal(&replica, &refusal);
+                            self.shared.on_refusal(replica, &refusal);
                             last = Some(refusal);
                         }
                         // It has stopped, or does not know: a read is asked again anywhere.
@@ -462,7 +362,7 @@ impl Plimsoll {
         let mut asked = Vec::new();
         for replica in self.shared.replicas().iter() {
             let (reply, answer) = oneshot::channel();
-            if send(replica, Call::Inspect { reply }).is_ok() {
+            if replica.calls.send(Call::Inspect { reply }).is_ok() {
                 asked.push(answer);
             }
         }
@@ -515,7 +415,7 @@ impl Plimsoll {
     pub async fn change(&self, at: u32, change: Change) -> Result<Epoch, ChangeFailed> {
         let replica = self.replica(at)?;
         let (reply, answer) = oneshot::channel();
-        let sent = send(&replica, Call::Change { change, reply });
+        let sent = replica.calls.send(Call::Change { change, reply });
         sent.map_err(|refusal| refusal.map_or(ChangeFailed::NoReplica(at), ChangeFailed::Refused))?;
         match answer.await {
             Ok(Reply::Changed { epoch }) => Ok(epoch),
@@ -583,9 +483,9 @@ impl Plimsoll {
 
     /// Asks the first replica that answers.
     async fn inspect<A>(&self, call: impl Fn(oneshot::Sender<A>) -> Call) -> Result<A, Unavailable> {
-        for replica in self.shared.by_turns() {
+        for replica in self.shared.by_turns().iter() {
             let (reply, answer) = oneshot::channel();
-            if send(&replica, call(reply)).is_ok()
+            if replica.calls.send(call(reply)).is_ok()
                 && let Ok(answer) = answer.await
             {
                 return Ok(answer);
@@ -593,14 +493,6 @@ impl Plimsoll {
         }
         Err(Unavailable)
     }
-}
-
-/// Hands a call to a replica. *Errors* with a refusal if too many wait there, with none if it has stopped.
-pub(super) fn send(replica: &ReplicaHandle, call: Call) -> Result<(), Option<Refusal>> {
-    replica.calls.try_send(call).map_err(|error| match error {
-        TrySendError::Full(_) => Some(overloaded()),
-        TrySendError::Closed(_) => None,
-    })
 }
 
 /// Waits for what a replica says to a call that was handed to it.

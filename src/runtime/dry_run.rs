@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use super::calls::Call;
 use super::database::Plimsoll;
 use super::error::DryRunFailed;
-use super::replica::Call;
 use crate::client;
 use crate::key::{Key, Value};
 use crate::protocol::ReadMode;

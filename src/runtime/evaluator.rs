@@ -13,8 +13,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
+use super::calls::Tried;
 use super::changes::{ChangesReply, Watches};
-use super::replica::{Done, Tried};
+use super::replica::Done;
 use crate::executor::{Answer, ReadError, Search, Status};
 use crate::id::{Epoch, NodeId, TransactionId};
 use crate::protocol::message::{Message, SnapshotChunk, SnapshotRequest};

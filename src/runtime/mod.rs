@@ -11,6 +11,7 @@
 //! `tests/nodes.rs`, `tests/table/`, `tests/staged/`.
 
 mod builder;
+mod calls;
 mod changes;
 mod code;
 mod connect;
@@ -23,6 +24,7 @@ mod log;
 mod node;
 mod remote;
 mod replica;
+mod shared;
 mod staged;
 mod storage;
 mod tables;

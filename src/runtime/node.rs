@@ -8,18 +8,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::builder::{DEADLINE, OpenError};
+use super::calls::{Call, Calls, ReadReply, transactions_wait};
 use super::changes::nothing_new;
 use super::code::Code;
-use super::database::{Plimsoll, Reach, Shared};
+use super::database::Plimsoll;
 use super::directory::Directory;
 use super::remote::Remote;
-use super::replica::{self, Call, Event, Parts, ReadReply, ReplicaHandle, overloaded};
+use super::replica::{self, Event, Parts, ReplicaHandle};
+use super::shared::{Reach, Shared};
 use super::storage;
 use super::thunks::Thunks;
 use super::time::{Clocks, wall};
@@ -354,27 +355,25 @@ fn service(replica: ReplicaHandle, code: Arc<Code>, places: Arc<Places>) -> Serv
     })
 }
 
-async fn answer(
-    caller: Caller,
-    request: Request,
-    calls: &Sender<Call>,
-    registry: &Registry,
-    places: &Places,
-) -> Response {
+async fn answer(caller: Caller, request: Request, calls: &Calls, registry: &Registry, places: &Places) -> Response {
     match request {
+        Request::Submit { .. } if calls.is_full() => Response::Reply(Reply::Refused(transactions_wait())),
         Request::Submit { id, thunk, arguments } => match admit(registry, id, thunk, arguments) {
-            Ok(transaction) => call(calls, |reply| Call::Submit { transaction, reply }, Response::Reply).await,
+            Ok(transaction) => {
+                let submit = |reply| calls.submit(|| transaction, reply);
+                call(submit, Response::Reply).await
+            }
             Err(reason) => not_admitted(places.own, reason),
         },
-        Request::Change(change) => call(calls, |reply| Call::Change { change, reply }, Response::Reply).await,
-        Request::Status(id) => call(calls, |reply| Call::Status { id, reply }, Response::Status).await,
+        Request::Change(change) => call(|reply| calls.send(Call::Change { change, reply }), Response::Reply).await,
+        Request::Status(id) => call(|reply| calls.send(Call::Status { id, reply }), Response::Status).await,
         Request::Inspect => {
             let inspected = |status| Response::Inspected(Box::new(status));
-            call(calls, |reply| Call::Inspect { reply }, inspected).await
+            call(|reply| calls.send(Call::Inspect { reply }), inspected).await
         }
         Request::Read { mode, query } => {
-            let call = |reply| Call::Read { mode, query, reply };
-            read(calls, call, Response::Rows).await
+            let call = |reply| calls.send(Call::Read { mode, query, reply });
+            read(call, Response::Rows).await
         }
         Request::DryRun {
             mode,
@@ -383,19 +382,21 @@ async fn answer(
             arguments,
         } => match admit(registry, id, thunk, arguments) {
             Ok(transaction) => {
-                let call = |reply| Call::DryRun {
-                    mode,
-                    transaction,
-                    reply,
+                let call = |reply| {
+                    calls.send(Call::DryRun {
+                        mode,
+                        transaction,
+                        reply,
+                    })
                 };
-                read(calls, call, Response::Tried).await
+                read(call, Response::Tried).await
             }
             Err(reason) => not_admitted(places.own, reason),
         },
         Request::Changes(query) => {
             // Whoever asks may be gone, and what it asks for may never come: nobody is kept for ever.
             let upto = query.after.clone();
-            let asked = call(calls, |reply| Call::Changes { query, reply }, Response::Changes);
+            let asked = call(|reply| calls.send(Call::Changes { query, reply }), Response::Changes);
             let answered = timeout(CHANGES_PATIENCE, asked).await;
             answered.unwrap_or_else(|_| Response::Changes(Ok(nothing_new(upto))))
         }
@@ -413,42 +414,35 @@ fn not_admitted(node: NodeId, reason: String) -> Response {
     Response::Reply(Reply::Refused(Refusal::NotAdmitted { node, reason }))
 }
 
-/// Has the replica read, and waits.
+/// Has the replica read, and waits. *Given* how the call is handed over.
 async fn read<A>(
-    calls: &Sender<Call>,
-    make: impl FnOnce(oneshot::Sender<ReadReply<A>>) -> Call,
+    hand_over: impl FnOnce(oneshot::Sender<ReadReply<A>>) -> Result<(), Option<Refusal>>,
     response: impl FnOnce(Result<(Hlc, A), ReadError>) -> Response,
 ) -> Response {
     let (reply, answer) = oneshot::channel();
-    match hand_over(calls, make(reply)) {
-        Some(response) => response,
-        None => match answer.await {
+    match hand_over(reply) {
+        Ok(()) => match answer.await {
             Ok(ReadReply::Reply(reply)) => Response::Reply(reply),
             Ok(ReadReply::Reading(reading)) => reading.await.map_or(Response::Lost, response),
             Err(_) => Response::Lost,
         },
+        Err(refusal) => not_taken(refusal),
     }
 }
 
-/// Asks the replica, and waits.
+/// Asks the replica, and waits. *Given* how the call is handed over.
 async fn call<A>(
-    calls: &Sender<Call>,
-    make: impl FnOnce(oneshot::Sender<A>) -> Call,
+    hand_over: impl FnOnce(oneshot::Sender<A>) -> Result<(), Option<Refusal>>,
     response: impl FnOnce(A) -> Response,
 ) -> Response {
     let (reply, answer) = oneshot::channel();
-    match hand_over(calls, make(reply)) {
-        Some(response) => response,
-        None => answer.await.map_or(Response::Lost, response),
+    match hand_over(reply) {
+        Ok(()) => answer.await.map_or(Response::Lost, response),
+        Err(refusal) => not_taken(refusal),
     }
 }
 
-/// *Gives* what to answer if the replica does not take the call.
-fn hand_over(calls: &Sender<Call>, call: Call) -> Option<Response> {
-    use tokio::sync::mpsc::error::TrySendError;
-    match calls.try_send(call) {
-        Ok(()) => None,
-        Err(TrySendError::Full(_)) => Some(Response::Reply(Reply::Refused(overloaded()))),
-        Err(TrySendError::Closed(_)) => Some(Response::Stopped),
-    }
+/// What to answer if the replica does not take a call.
+fn not_taken(refusal: Option<Refusal>) -> Response {
+    refusal.map_or(Response::Stopped, |refusal| Response::Reply(Reply::Refused(refusal)))
 }

@@ -8,9 +8,10 @@ use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
+use super::calls::{Call, ReadReply};
 use super::changes::NotTold;
 use super::directory::Directory;
-use super::replica::{Call, Inbox, ReadReply};
+use super::replica::Inbox;
 use super::wire::{Request, Response, decode, encode};
 use crate::executor::ReadError;
 use crate::id::NodeId;
@@ -136,13 +137,18 @@ impl Remote {
     /// Who does not wait any more needs no answer; one whose sender is dropped learns that nobody knows.
     async fn call(self: Arc<Self>, call: Call) {
         match call {
-            Call::Submit { transaction, reply } => {
+            Call::Submit {
+                transaction,
+                reply,
+                place,
+            } => {
                 let request = Request::Submit {
                     id: transaction.id,
                     thunk: transaction.thunk,
                     arguments: transaction.arguments,
                 };
                 self.reply(request, reply).await;
+                drop(place);
             }
             Call::Change { change, reply } => self.reply(Request::Change(change), reply).await,
             Call::Read { mode, query, reply } => {

@@ -16,19 +16,18 @@ use std::thread;
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::sync::oneshot;
 
+use super::calls::{Call, Calls, Place, ReadReply, Tried};
 use super::changes::{ChangesReply, NotTold};
 use super::code::Code;
 use super::evaluator::{Evaluator, Work};
 use super::log::{self, LogView, MayBeFull, Write};
 use super::time::{Clocks, Waiter};
 use super::transport::Transport;
-use crate::executor::{Answer, ChangesQuery, DryRun, ReadError, Search, Status};
-use crate::id::{Epoch, NodeId, RequestId, TransactionId};
+use crate::executor::{Answer, ChangesQuery, ReadError, Search};
+use crate::id::{Epoch, NodeId, RequestId};
 use crate::protocol::message::Message;
 use crate::protocol::node::{Counters, Node};
-use crate::protocol::{
-    Change, ChunkTaken, Divergence, Effect, Evaluated, Input, LogEntry, Query, ReadMode, Refusal, Reply, SyncMark,
-};
+use crate::protocol::{ChunkTaken, Divergence, Effect, Evaluated, Input, LogEntry, Query, Refusal, Reply, SyncMark};
 use crate::replica::{ReplicaLog, ReplicaState};
 use crate::store::Log;
 use crate::time::{Hlc, Monotonic};
@@ -39,9 +38,6 @@ pub(crate) const INBOX_MAX: usize = 65_536;
 
 /// Bytes of records after which the log is looked at for what can be dropped.
 const PRUNE_BYTES: usize = 8 << 20;
-
-/// Calls that wait for a replica to take them in.
-const CALLS_MAX: usize = 4_096;
 
 /// Inputs that are taken in before the clock is read again.
 const INPUTS_AT_ONCE: usize = 256;
@@ -56,50 +52,6 @@ pub(crate) enum Event {
     /// The process has other code than before.
     Load,
     Stop,
-}
-
-/// What a caller wants.
-pub(crate) enum Call {
-    Submit {
-        transaction: Transaction,
-        reply: oneshot::Sender<Reply>,
-    },
-    Read {
-        mode: ReadMode,
-        query: Query,
-        reply: oneshot::Sender<ReadReply<Answer>>,
-    },
-    DryRun {
-        mode: ReadMode,
-        transaction: Transaction,
-        reply: oneshot::Sender<ReadReply<Tried>>,
-    },
-    Changes {
-        query: ChangesQuery,
-        reply: oneshot::Sender<ChangesReply>,
-    },
-    Change {
-        change: Change,
-        reply: oneshot::Sender<Reply>,
-    },
-    Status {
-        id: TransactionId,
-        reply: oneshot::Sender<Status>,
-    },
-    Inspect {
-        reply: oneshot::Sender<ReplicaStatus>,
-    },
-}
-
-/// What a transaction would do; none, if its thunk is not registered.
-pub(crate) type Tried = Option<DryRun>;
-
-/// What a read comes to, or a dry run.
-pub(crate) enum ReadReply<A> {
-    /// It was refused, or nobody knows.
-    Reply(Reply),
-    /// The executor reads it.
-    Reading(oneshot::Receiver<Result<(Hlc, A), ReadError>>),
 }
 
 /// What the replica's own threads have done.
@@ -145,7 +97,7 @@ pub(crate) struct ReplicaHandle {
     pub(crate) node: NodeId,
     pub(crate) inbox: Sender<Event>,
     /// Of their own, and few: frames do not wait behind calls, and who calls too much is told so at once.
-    pub(crate) calls: Sender<Call>,
+    pub(crate) calls: Calls,
 }
 
 /// Where a replica gets what comes from outside.
@@ -157,7 +109,7 @@ pub(crate) struct Inbox {
 /// The way to a replica, and its end.
 pub(crate) fn inbox(node: NodeId) -> (ReplicaHandle, Inbox) {
     let (inbox, events) = channel(INBOX_MAX);
-    let (calls_in, calls) = channel(CALLS_MAX);
+    let (calls_in, calls) = Calls::new();
     let handle = ReplicaHandle {
         node,
         inbox,
@@ -260,7 +212,8 @@ fn loud(done: &UnboundedSender<Done>, what: &str, part: impl FnOnce()) {
 }
 
 enum Waiting {
-    Reply(oneshot::Sender<Reply>),
+    Submit(oneshot::Sender<Reply>, Place),
+    Change(oneshot::Sender<Reply>),
     Read(oneshot::Sender<ReadReply<Answer>>),
     DryRun(Transaction, oneshot::Sender<ReadReply<Tried>>),
 }
@@ -410,8 +363,12 @@ impl<T: Transport> Replica<T> {
         }
         let request = RequestId(self.requests + 1);
         let (waiting, input) = match call {
-            Call::Submit { transaction, reply } => (Waiting::Reply(reply), Input::Submit { request, transaction }),
-            Call::Change { change, reply } => (Waiting::Reply(reply), Input::Change { request, change }),
+            Call::Submit {
+                transaction,
+                reply,
+                place,
+            } => (Waiting::Submit(reply, place), Input::Submit { request, transaction }),
+            Call::Change { change, reply } => (Waiting::Change(reply), Input::Change { request, change }),
             Call::Read { mode, query, reply } => (Waiting::Read(reply), Input::Read { request, mode, query }),
             Call::DryRun {
                 mode,
@@ -482,10 +439,15 @@ impl<T: Transport> Replica<T> {
                     let reply = reading(caller);
                     self.hand_out(Work::DryRun { at, transaction, reply });
                 }
-                Some(Waiting::Reply(_)) | None => {}
+                Some(Waiting::Submit(..) | Waiting::Change(_)) | None => {}
             },
             Effect::Reply { request, reply } => match self.calls.remove(&request) {
-                Some(Waiting::Reply(caller)) => drop(caller.send(reply)),
+                Some(Waiting::Submit(caller, place)) => {
+                    // Before the caller is awake, who may have another one.
+                    drop(place);
+                    drop(caller.send(reply));
+                }
+                Some(Waiting::Change(caller)) => drop(caller.send(reply)),
                 Some(Waiting::Read(caller)) => drop(caller.send(ReadReply::Reply(reply))),
                 Some(Waiting::DryRun(_, caller)) => drop(caller.send(ReadReply::Reply(reply))),
                 None => {}
@@ -554,13 +516,5 @@ fn record_bytes(entry: &LogEntry) -> usize {
     match entry {
         LogEntry::Records { records, .. } => records.iter().map(|record| record.weight()).sum(),
         _ => 0,
-    }
-}
-
-/// A refusal that comes from the way to a replica, before it has seen the call.
-pub(crate) fn overloaded() -> Refusal {
-    Refusal::Overloaded {
-        what: "calls wait for this replica".into(),
-        limit: CALLS_MAX,
     }
 }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::calls::Call;
 use super::changes::{NotTold, nothing_new};
-use super::database::{PAUSE, Plimsoll, is_passing, send};
+use super::database::{PAUSE, Plimsoll, is_passing};
 use super::error::{Unavailable, WatchError};
-use super::replica::{Call, ReplicaHandle};
+use super::replica::ReplicaHandle;
 use crate::executor::{Changes, ChangesQuery, KeyChange, Place, ReadError};
 use crate::key::KeyRange;
 use crate::limits::CHANGES_MAX;
@@ -240,7 +241,7 @@ async fn ask_one(replica: &ReplicaHandle, query: &ChangesQuery) -> Asked {
     let (reply, answer) = oneshot::channel();
     let query = query.clone();
     let upto = query.after.clone();
-    match send(replica, Call::Changes { query, reply }) {
+    match replica.calls.send(Call::Changes { query, reply }) {
         Err(Some(refusal)) => return Asked::Refused(refusal),
         Err(None) => return Asked::Gone,
         Ok(()) => {}

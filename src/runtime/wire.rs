@@ -4,9 +4,10 @@
 
 use bincode::{Decode, Encode};
 
+use super::calls::Tried;
 use super::changes::ChangesReply;
 use super::directory::Directory;
-use super::replica::{ReplicaStatus, Tried};
+use super::replica::ReplicaStatus;
 use crate::client;
 use crate::codec::{decode_plain, decode_value, encode_plain};
 use crate::executor::{Answer, ChangesQuery, ReadError, Status};

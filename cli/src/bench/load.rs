@@ -3,7 +3,7 @@
 //! A client has one call open at a time. In a closed loop it makes the next when it has its answer; in an open loop calls arrive
 //! by a Poisson process, whichever client is free takes the oldest, and latency counts from the arrival.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use plimsoll::transaction::{Abort, Outcome, Settlement};
 use plimsoll_sim::history::MicroOperation;
 use plimsoll_sim::random::{Seed, Stream};
 use plimsoll_sim::workload::{Call, Work, Workload};
-use tokio::sync::mpsc;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Plan;
@@ -25,7 +25,7 @@ use super::record::{Caller, End, Record};
 use super::target::Target;
 use crate::command::Failure;
 
-/// How long a client waits after a call that was refused.
+/// How long a client of a closed loop waits after a call that was refused.
 const REFUSED_PAUSE: Duration = Duration::from_millis(5);
 
 /// Between how many the clients share what they measure.
@@ -40,8 +40,8 @@ pub(crate) struct Ends {
     pub(crate) committed: u64,
     /// By the reason.
     pub(crate) aborted: BTreeMap<String, u64>,
-    /// Calls that certainly did nothing, by the reason.
-    pub(crate) refused: BTreeMap<String, u64>,
+    /// Calls that certainly did nothing.
+    pub(crate) refused: Refusals,
     pub(crate) unknown: u64,
     /// Arrivals of an open loop that no client came to before the end.
     pub(crate) unsent: u64,
@@ -51,6 +51,10 @@ pub(crate) struct Ends {
     /// Of what has committed, in microseconds.
     pub(crate) latencies: Latencies,
 }
+
+/// Refusals by their reasons, which are few: under overload nearly every call is refused, and all alike.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refusals(Vec<(SubmitError, u64)>);
 
 /// Latencies in microseconds, to three digits.
 #[derive(Clone, Debug)]
@@ -112,7 +116,14 @@ enum Arrivals {
     /// Whenever a client is free.
     Closed,
     /// At these times.
-    Open(Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Instant>>>),
+    Open(Arc<Queue>),
+}
+
+/// The arrivals that no client has come to.
+struct Queue {
+    waiting: Mutex<VecDeque<Instant>>,
+    /// As many permits as arrivals wait; closed after the last one.
+    permits: Semaphore,
 }
 
 impl Load<'_> {
@@ -161,12 +172,10 @@ impl Load<'_> {
             measured.add(tally.measured);
             whole.add(tally.whole);
         }
-        if let Arrivals::Open(left) = arrivals {
-            let mut left = left.lock().await;
-            while left.recv().await.is_some() {
-                measured.unsent += 1;
-                whole.unsent += 1;
-            }
+        if let Arrivals::Open(queue) = arrivals {
+            let left = queue.waiting().len() as u64;
+            measured.unsent += left;
+            whole.unsent += left;
         }
         let measured_for = plan.measured;
         Ok(Done {
@@ -213,24 +222,33 @@ async fn watch(shared: &Shared) -> Duration {
 /// *Errors* when the machine has no room for the thread.
 #[allow(clippy::disallowed_methods, reason = "a measurement follows the real clock")]
 fn arrivals(rate: f64, until: Instant, mut random: Stream) -> Result<Arrivals, Failure> {
-    let (send, receive) = mpsc::unbounded_channel();
-    let begin = Instant::now();
+    let queue = Arc::new(Queue {
+        waiting: Mutex::default(),
+        permits: Semaphore::new(0),
+    });
+    let (arriving, begin) = (Arc::clone(&queue), Instant::now());
     let thread = std::thread::Builder::new().name("arrivals".to_owned()).spawn(move || {
         let mut offset_s = 0.0;
         loop {
             offset_s += random.exponential() / rate;
             let next = begin + Duration::from_secs_f64(offset_s);
             if next >= until {
+                arriving.permits.close();
                 return;
             }
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
-            if send.send(next).is_err() {
-                return;
-            }
+            arriving.waiting().push_back(next);
+            arriving.permits.add_permits(1);
         }
     });
     thread.map_err(|error| Failure::Failed(format!("the thread of the arrivals cannot be started: {error}")))?;
-    Ok(Arrivals::Open(Arc::new(tokio::sync::Mutex::new(receive))))
+    Ok(Arrivals::Open(queue))
+}
+
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Instant>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Arrivals {
@@ -241,12 +259,14 @@ impl Arrivals {
                 let now = Instant::now();
                 (now < shared.until).then_some(now)
             }
-            Self::Open(arrivals) => {
-                let mut arrivals = arrivals.lock().await;
-                match Instant::now() < shared.patience {
-                    true => arrivals.recv().await,
-                    false => None,
+            Self::Open(queue) => {
+                match queue.permits.acquire().await {
+                    Ok(permit) => permit.forget(),
+                    // Those that wait still have to be seen to.
+                    Err(_) if Instant::now() >= shared.patience => return None,
+                    Err(_) => {}
                 }
+                queue.waiting().pop_front()
             }
         }
     }
@@ -255,7 +275,10 @@ impl Arrivals {
 impl Client {
     async fn run(mut self, arrivals: Arrivals) {
         while let Some(intended) = arrivals.next(&self.shared).await {
-            self.call(intended).await;
+            let was_refused = self.call(intended).await;
+            if was_refused && matches!(arrivals, Arrivals::Closed) {
+                sleep(REFUSED_PAUSE).await;
+            }
         }
     }
 
@@ -265,7 +288,8 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn call(&mut self, intended: Instant) {
+    /// *Gives* whether it was refused.
+    async fn call(&mut self, intended: Instant) -> bool {
         let call = {
             let mut workload = self.shared.workload.lock().unwrap_or_else(PoisonError::into_inner);
             workload.transaction(&mut self.random)
@@ -283,16 +307,12 @@ impl Client {
             record.invoked(&caller, &call.steps);
         }
         let result = self.target.submit(id, thunk.clone(), arguments.clone()).await;
-        self.on_answer(&call, &caller, intended, result).await;
+        let was_refused = matches!(&result, Err(error) if !error.may_have_happened());
+        self.on_answer(&call, &caller, intended, result);
+        was_refused
     }
 
-    async fn on_answer(
-        &mut self,
-        call: &Call,
-        caller: &Caller,
-        intended: Instant,
-        result: Result<Settlement, SubmitError>,
-    ) {
+    fn on_answer(&mut self, call: &Call, caller: &Caller, intended: Instant, result: Result<Settlement, SubmitError>) {
         let now = Instant::now();
         let is_measured = now >= self.shared.from && now < self.shared.until;
         let was_meant_in_time = intended >= self.shared.from && intended < self.shared.until;
@@ -332,12 +352,11 @@ impl Client {
                 End::Unknown(error.to_string())
             }
             Err(error) => {
-                let reason = error.to_string();
-                self.count(is_measured, |ends| {
-                    *ends.refused.entry(reason.clone()).or_default() += 1
-                });
-                sleep(REFUSED_PAUSE).await;
-                End::Failed(reason)
+                self.count(is_measured, |ends| ends.refused.add(&error, 1));
+                if self.shared.record.is_none() {
+                    return;
+                }
+                End::Failed(error.to_string())
             }
         };
         let is_unknown = matches!(end, End::Unknown(_));
@@ -391,7 +410,7 @@ impl Ends {
 
     /// Calls that did nothing, for whatever reason.
     pub(crate) fn refused_all(&self) -> u64 {
-        self.refused.values().sum()
+        self.refused.0.iter().map(|(_, count)| count).sum()
     }
 
     fn add(&mut self, other: Self) {
@@ -400,15 +419,34 @@ impl Ends {
         self.unsent += other.unsent;
         self.wrong_answers += other.wrong_answers;
         self.wrong_first = self.wrong_first.take().or(other.wrong_first);
-        for (all, of_other) in [(&mut self.aborted, other.aborted), (&mut self.refused, other.refused)] {
-            for (reason, count) in of_other {
-                *all.entry(reason).or_default() += count;
-            }
+        for (reason, count) in other.aborted {
+            *self.aborted.entry(reason).or_default() += count;
+        }
+        for (reason, count) in &other.refused.0 {
+            self.refused.add(reason, *count);
         }
         self.latencies
             .0
             .add(&other.latencies.0)
             .expect("the histogram grows to whatever it is given");
+    }
+}
+
+impl Refusals {
+    fn add(&mut self, reason: &SubmitError, count: u64) {
+        match self.0.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, known)) => *known += count,
+            None => self.0.push((reason.clone(), count)),
+        }
+    }
+
+    /// How many there were, by what is said of them.
+    pub(crate) fn by_text(&self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        for (reason, count) in &self.0 {
+            *all.entry(reason.to_string()).or_default() += count;
+        }
+        all
     }
 }
 

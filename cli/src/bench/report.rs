@@ -122,7 +122,7 @@ impl Report {
             cpu_us_per_txn: (measured.committed > 0).then(|| cpu.as_secs_f64() * 1e6 / measured.committed as f64),
             cpus_busy: cpu.as_secs_f64() / seconds,
             aborted_by: measured.aborted,
-            refused_by: measured.refused,
+            refused_by: measured.refused.by_text(),
             invariant,
             invariant_detail,
             wrong_answers: whole.wrong_answers,

@@ -1,16 +1,14 @@
 //! Versions in memory that lie on top of those on disk.
 //!
 //! Nearly every read is of a single key, and nearly every write of one that is there: both look it up by its hash, which misses the
-//! processor's caches less often than a search in a tree. The tree beside it holds the order of the keys, for scans and flushes, and is
-//! written to when a key is new. Nothing depends on a hash but the time that a look-up takes.
+//! processor's caches less often than a search in a tree. Nothing depends on a hash but the time that a look-up takes.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use indexmap::IndexMap;
 use indexmap::map::Entry;
 
 use super::super::chain::{Chain, Version};
+use super::order::{Chains, Order};
 use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
@@ -21,10 +19,8 @@ pub(super) type SeenLayer<'a> = Box<dyn Iterator<Item = (&'a [u8], &'a Version)>
 /// What was written since the last flush began, or what a flush is writing. A deletion in it hides what lies below.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
-    /// In the order in which the keys came.
-    chains: IndexMap<Key, Chain>,
-    /// The places of the keys among them.
-    places: BTreeMap<Key, usize>,
+    chains: Chains,
+    order: Order,
     /// Bytes of keys and values that were put here.
     bytes: u64,
     /// How many versions were put here.
@@ -34,6 +30,14 @@ pub(super) struct Layer {
 }
 
 impl Layer {
+    /// An empty one, to take what comes after this one.
+    pub(super) fn next(&self) -> Self {
+        Self {
+            order: self.order.next(),
+            ..Self::default()
+        }
+    }
+
     /// The newest version of `key` at or below `at`, which may be a deletion. None: what lies below is seen.
     pub(super) fn reached(&self, key: &Key, at: Timestamp) -> Option<&Version> {
         self.chains.get(key)?.reached(at)
@@ -48,9 +52,9 @@ impl Layer {
     pub(super) fn scan(&self, range: &KeyRange, at: Timestamp, direction: Direction) -> SeenLayer<'_> {
         let start = Bound::Included(range.start());
         let end = range.end().map_or(Bound::Unbounded, Bound::Excluded);
-        let places = (!range.is_empty()).then(|| self.places.range((start, end)));
-        let places = places.into_iter().flatten();
-        let seen = places.filter_map(move |(key, place)| Some((key.as_bytes(), self.chains[*place].reached(at)?)));
+        let chains = (!range.is_empty()).then(|| self.order.between(&self.chains, (start, end)));
+        let chains = chains.into_iter().flatten();
+        let seen = chains.filter_map(move |(key, chain)| Some((key.as_bytes(), chain.reached(at)?)));
         match direction {
             Direction::Forward => Box::new(seen),
             Direction::Backward => Box::new(seen.rev()),
@@ -58,10 +62,12 @@ impl Layer {
     }
 
     /// The keys from `start` on, each with its versions, ascending.
-    pub(super) fn chains_from(&self, start: Bound<&Key>) -> impl Iterator<Item = (&[u8], &Chain)> {
-        self.places
-            .range((start, Bound::Unbounded))
-            .map(|(key, place)| (key.as_bytes(), &self.chains[*place]))
+    pub(super) fn chains_from<'a>(
+        &'a self,
+        start: Bound<&Key>,
+    ) -> impl Iterator<Item = (&'a [u8], &'a Chain)> + use<'a> {
+        let chains = self.order.between(&self.chains, (start, Bound::Unbounded));
+        chains.map(|(key, chain)| (key.as_bytes(), chain))
     }
 
     /// Adds a version. *Given* that it is above all others of its key that lie below, and the lowest snapshot that anyone may read.
@@ -73,8 +79,8 @@ impl Layer {
         self.highest = self.highest.max(Some(version.0));
         match self.chains.entry(key) {
             Entry::Vacant(place) => {
-                self.places.insert(place.key().clone(), place.index());
                 place.insert(Chain::new(version));
+                self.order.add_last(&self.chains);
             }
             Entry::Occupied(mut chain) => {
                 let ((last, _), at) = (chain.get().newest(), version.0);
@@ -96,8 +102,8 @@ impl Layer {
         for (key, chain) in newer.chains {
             match self.chains.entry(key) {
                 Entry::Vacant(place) => {
-                    self.places.insert(place.key().clone(), place.index());
                     place.insert(chain);
+                    self.order.add_last(&self.chains);
                 }
                 Entry::Occupied(mut older) => {
                     for version in chain.into_versions() {

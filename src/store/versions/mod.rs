@@ -12,6 +12,7 @@ mod fault;
 mod flush;
 mod layer;
 mod merge;
+mod order;
 mod retained;
 mod snapshot;
 mod table;
@@ -154,7 +155,8 @@ impl DiskVersions {
     /// *Panics* when a flush was begun and has not ended.
     pub fn begin_flush(&mut self, outcomes: impl Into<Arc<Vec<Settled>>>, beside: Standing) -> Flush {
         assert!(self.frozen.is_none(), "a flush begins before the last one has ended");
-        let layer = std::mem::take(&mut self.active);
+        let next = self.active.next();
+        let layer = std::mem::replace(&mut self.active, next);
         self.retained.release(self.oldest);
         let covered = match self.retained.has_room_for(&layer) {
             true => Covered::Retained,

@@ -18,6 +18,9 @@ use crate::thunk::{Direction, Registry, Resolve, UnknownThunk, View, required};
 use crate::time::{Hlc, Timestamp};
 use crate::transaction::{Abort, Outcome, Record, Settlement, ThunkId, Transaction, Versioned};
 
+/// Of how many records the versions are told before they are evaluated.
+const EXPECTED: usize = 32;
+
 /// Evaluates records in order over versions that it owns.
 ///
 /// Where versions can fail, what it gives is [checked](crate::store::History::checked): nothing that was made of a read that failed gets out,
@@ -148,6 +151,12 @@ impl<V: Versions> SerialExecutor<V> {
     fn evaluate_batch(&mut self, batch: &Batch) -> Evaluated {
         let mut settlements = Vec::with_capacity(batch.records.len());
         for (place, (timestamp, record)) in batch.records.iter().enumerate() {
+            if place % EXPECTED == 0 {
+                let next = batch.records[place..].iter().take(EXPECTED);
+                // What is read only is few beside, or comes at the first use.
+                self.versions
+                    .expect(next.flat_map(|(_, record)| &record.transaction.footprint.writes));
+            }
             if *timestamp <= self.last {
                 continue;
             }

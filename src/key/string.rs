@@ -83,7 +83,16 @@ impl Default for ByteString {
 
 impl PartialEq for ByteString {
     fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
+        match (self, other) {
+            (
+                Self::Short { length, bytes },
+                Self::Short {
+                    length: other_length,
+                    bytes: other_bytes,
+                },
+            ) => length == other_length && bytes == other_bytes,
+            _ => self.as_bytes() == other.as_bytes(),
+        }
     }
 }
 

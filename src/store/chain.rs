@@ -30,6 +30,11 @@ impl Chain {
         &self.newest
     }
 
+    /// Reads what a read of the newest version and another write will read.
+    pub(super) fn touch(&self) -> (Timestamp, Option<Timestamp>) {
+        (self.newest.0, self.older.last().map(|(at, _)| *at))
+    }
+
     /// How many versions are kept.
     pub(super) fn len(&self) -> usize {
         self.older.len() + 1

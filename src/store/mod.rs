@@ -80,6 +80,12 @@ pub trait Versions: History {
     /// *Given* that `at` is not below [`History::oldest`].
     fn scan(&self, range: &KeyRange, at: Timestamp, limit: usize, direction: Direction) -> Vec<(Key, Versioned)>;
 
+    /// Says that these keys are about to be read and written. It changes nothing that can be seen: an implementation may fetch what it has
+    /// of all of them at once, where one after the other would each wait for memory.
+    fn expect<'a>(&self, keys: impl Iterator<Item = &'a Key>) {
+        let _ = keys;
+    }
+
     /// Writes `value` to `key` at `at`; none deletes it. Keys may be written in any order, each of them ascending.
     ///
     /// *Panics* when the key has a version at or above `at`.

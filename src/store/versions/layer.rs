@@ -48,6 +48,12 @@ impl Layer {
         self.chains.get(key).map(Chain::newest)
     }
 
+    /// Brings what a read and a write of `key` need into the processor's caches. What is waited for here is waited for at once by several calls in
+    /// a row, as none of them needs what another one fetches.
+    pub(super) fn touch(&self, key: &Key) {
+        std::hint::black_box(self.chains.get(key).map(Chain::touch));
+    }
+
     /// The keys of `range` with what a snapshot at `at` sees of each, but for those of which it sees what lies below.
     pub(super) fn scan(&self, range: &KeyRange, at: Timestamp, direction: Direction) -> SeenLayer<'_> {
         let start = Bound::Included(range.start());

@@ -350,6 +350,12 @@ impl Versions for DiskVersions {
         })
     }
 
+    fn expect<'a>(&self, keys: impl Iterator<Item = &'a Key>) {
+        for key in keys {
+            self.active.touch(key);
+        }
+    }
+
     fn put(&mut self, key: Key, at: Timestamp, value: Option<Value>) {
         let below = self.frozen.as_ref().map_or(&self.reader.state, |frozen| &frozen.state);
         // Whatever is above all that was flushed need not be looked for.

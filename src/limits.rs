@@ -71,11 +71,6 @@ pub const SNAPSHOT_CURSOR_BYTES_MAX: usize = KEY_BYTES_MAX + 64;
 /// Bytes of own records that a majority does not hold yet. Beyond: a submit is refused as overloaded.
 pub const UNSTABLE_BYTES_MAX: usize = 64 << 20;
 
-/// Own transactions that wait for their evaluation. Beyond: a submit is refused as overloaded.
-///
-/// With a latency of 0.2 s a node still commits 40,000 a second; far more in flight would only wait longer, and lose caches.
-pub const SUBMISSIONS_WAITING_MAX: usize = 8_192;
-
 /// Reads that wait for the evaluated bound. Beyond: a read is refused as overloaded.
 pub const READS_WAITING_MAX: usize = 100_000;
 

@@ -134,6 +134,7 @@ pub fn profile() -> Profile {
         suspect_after: Duration::from_secs(1),
         relay_for: Duration::from_secs(30),
         records_kept_bytes: usize::MAX,
+        submissions_max: usize::MAX,
     }
 }
 

@@ -137,6 +137,9 @@ pub struct Profile {
     /// How many bytes of records are kept for members that are behind. What exceeds it is dropped, the oldest first, once this node has
     /// flushed it; who needs it is sent a snapshot.
     pub records_kept_bytes: usize,
+    /// How many own transactions may wait for their evaluation. Beyond: a submit is refused as overloaded. A node commits at most so many within
+    /// one latency; more would only wait longer, and lose caches.
+    pub submissions_max: usize,
 }
 
 impl Profile {
@@ -155,6 +158,7 @@ impl Profile {
             suspect_after: Duration::from_millis(500),
             relay_for: Duration::from_secs(1),
             records_kept_bytes: RECORDS_KEPT_BYTES,
+            submissions_max: 4_096,
         }
     }
 
@@ -168,6 +172,7 @@ impl Profile {
             fetch_after: Duration::from_millis(250),
             suspect_after: Duration::from_secs(2),
             relay_for: Duration::from_secs(2),
+            submissions_max: 16_384,
             ..Self::lan()
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{Refusal, Reply};
 use crate::id::{NodeId, RequestId};
-use crate::limits::{STREAM_BYTES_KEPT_MAX, SUBMISSIONS_WAITING_MAX, UNSTABLE_BYTES_MAX};
+use crate::limits::{STREAM_BYTES_KEPT_MAX, UNSTABLE_BYTES_MAX};
 use crate::time::Hlc;
 use crate::transaction::Settlement;
 
@@ -19,13 +19,18 @@ pub(crate) struct Submissions {
 impl Submissions {
     /// Whether one more may be taken in.
     ///
-    /// *Given* the weight of the own records that a majority does not hold yet, and of those that cannot be dropped yet.
-    pub(crate) fn check_capacity(&self, unstable_bytes: usize, kept_bytes: usize) -> Result<(), Refusal> {
+    /// *Given* how many may wait, and the weight of the own records that a majority does not hold yet, and of those that cannot be dropped yet.
+    pub(crate) fn check_capacity(
+        &self,
+        waiting_max: usize,
+        unstable_bytes: usize,
+        kept_bytes: usize,
+    ) -> Result<(), Refusal> {
         let bounds = [
             (
                 "transactions wait for their evaluation",
                 self.waiting.len(),
-                SUBMISSIONS_WAITING_MAX,
+                waiting_max,
             ),
             (
                 "bytes of records wait for a majority",

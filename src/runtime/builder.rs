@@ -196,7 +196,10 @@ impl Builder {
         }
         let made = ClusterId::new(uuid::Uuid::new_v4().as_u128());
         let cluster = stores.first().map_or(made, |store: &Opened| store.identity.cluster);
-        let (handles, receivers): (Vec<_>, Vec<_>) = nodes.iter().map(|node| replica::inbox(*node)).unzip();
+        let (handles, receivers): (Vec<_>, Vec<_>) = nodes
+            .iter()
+            .map(|node| replica::inbox(*node, self.profile.submissions_max))
+            .unzip();
         let inboxes: BTreeMap<_, _> = handles
             .iter()
             .map(|handle| (handle.node, handle.inbox.clone()))

@@ -14,7 +14,6 @@ use super::changes::ChangesReply;
 use super::replica::ReplicaStatus;
 use crate::executor::{Answer, ChangesQuery, DryRun, ReadError, Status};
 use crate::id::TransactionId;
-use crate::limits::SUBMISSIONS_WAITING_MAX;
 use crate::protocol::{Change, Query, ReadMode, Refusal, Reply};
 use crate::time::Hlc;
 use crate::transaction::Transaction;
@@ -74,22 +73,34 @@ pub(crate) struct Calls {
     sender: Sender<Call>,
     /// Transactions that have not been answered.
     submitted: Arc<AtomicUsize>,
+    /// How many these may be.
+    submitted_max: usize,
 }
 
 /// A transaction's place among those that have not been answered. Others may have it once this is dropped.
 pub(crate) struct Place(Arc<AtomicUsize>);
 
 impl Calls {
-    /// A new way, and where it ends.
-    pub(crate) fn new() -> (Self, Receiver<Call>) {
+    /// A new way, and where it ends. *Given* how many transactions may wait at its end.
+    pub(crate) fn new(submitted_max: usize) -> (Self, Receiver<Call>) {
         let (sender, calls) = channel(CALLS_MAX);
-        let submitted = Arc::default();
-        (Self { sender, submitted }, calls)
+        let calls_in = Self {
+            sender,
+            submitted: Arc::default(),
+            submitted_max,
+        };
+        (calls_in, calls)
     }
 
-    /// Whether another transaction would be refused now.
-    pub(crate) fn is_full(&self) -> bool {
-        self.submitted.load(Ordering::Relaxed) >= SUBMISSIONS_WAITING_MAX || self.sender.capacity() == 0
+    /// *Errors* when another transaction would be refused now, with what would be said.
+    pub(crate) fn check_room(&self) -> Result<(), Refusal> {
+        if self.submitted.load(Ordering::Relaxed) >= self.submitted_max {
+            Err(self.transactions_wait())
+        } else if self.sender.capacity() == 0 {
+            Err(calls_wait())
+        } else {
+            Ok(())
+        }
     }
 
     /// Hands over a transaction, which is made if there is a place for it.
@@ -102,8 +113,8 @@ impl Calls {
     ) -> Result<(), Option<Refusal>> {
         let before = self.submitted.fetch_add(1, Ordering::Relaxed);
         let place = Place(Arc::clone(&self.submitted));
-        if before >= SUBMISSIONS_WAITING_MAX {
-            return Err(Some(transactions_wait()));
+        if before >= self.submitted_max {
+            return Err(Some(self.transactions_wait()));
         }
         self.send(Call::Submit {
             transaction: transaction(),
@@ -117,12 +128,23 @@ impl Calls {
     /// *Errors*: with a refusal if too many wait there, with none if the replica has stopped. It has not seen the call.
     pub(crate) fn send(&self, call: Call) -> Result<(), Option<Refusal>> {
         self.sender.try_send(call).map_err(|error| match error {
-            TrySendError::Full(_) => Some(Refusal::Overloaded {
-                what: "calls wait for this replica".into(),
-                limit: CALLS_MAX,
-            }),
+            TrySendError::Full(_) => Some(calls_wait()),
             TrySendError::Closed(_) => None,
         })
+    }
+
+    fn transactions_wait(&self) -> Refusal {
+        Refusal::Overloaded {
+            what: "transactions wait at this replica".into(),
+            limit: self.submitted_max,
+        }
+    }
+}
+
+fn calls_wait() -> Refusal {
+    Refusal::Overloaded {
+        what: "calls wait for this replica".into(),
+        limit: CALLS_MAX,
     }
 }
 
@@ -132,10 +154,60 @@ impl Drop for Place {
     }
 }
 
-/// What is said where no place is left for a transaction.
-pub(crate) fn transactions_wait() -> Refusal {
-    Refusal::Overloaded {
-        what: "transactions wait at this replica".into(),
-        limit: SUBMISSIONS_WAITING_MAX,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Value;
+    use crate::transaction::{Footprint, ThunkId};
+
+    fn transaction() -> Transaction {
+        Transaction {
+            id: TransactionId::from_u128(1),
+            thunk: ThunkId {
+                name: "nothing".into(),
+                version: 1,
+            },
+            arguments: Value::default(),
+            footprint: Footprint::new(),
+        }
+    }
+
+    fn submit(calls: &Calls, make: impl FnOnce() -> Transaction) -> Result<(), Option<Refusal>> {
+        calls.submit(make, oneshot::channel().0)
+    }
+
+    #[test]
+    fn a_transaction_without_a_place_is_not_even_made_until_another_one_is_answered() {
+        let (calls, mut end) = Calls::new(2);
+        for _ in 0..2 {
+            assert_eq!(calls.check_room(), Ok(()));
+            assert_eq!(submit(&calls, transaction), Ok(()));
+        }
+        let refusal = calls.check_room().expect_err("both places are taken");
+        assert!(
+            refusal
+                .to_string()
+                .contains("transactions wait at this replica (2 at most)"),
+            "{refusal}"
+        );
+        assert_eq!(submit(&calls, || unreachable!("there is no place")), Err(Some(refusal)));
+        let Ok(Call::Submit { place, .. }) = end.try_recv() else {
+            panic!("two were handed over")
+        };
+        assert!(calls.check_room().is_err(), "it was taken in, and waits still");
+        drop(place);
+        assert_eq!(submit(&calls, transaction), Ok(()));
+        assert!(calls.check_room().is_err());
+    }
+
+    #[test]
+    fn calls_that_nobody_takes_in_are_bounded_and_refused_by_one_who_has_stopped() {
+        let (calls, end) = Calls::new(usize::MAX);
+        let sent = (0..).take_while(|_| submit(&calls, transaction).is_ok()).count();
+        assert_eq!(sent, CALLS_MAX);
+        assert_eq!(calls.check_room(), Err(calls_wait()));
+        assert_eq!(submit(&calls, transaction), Err(Some(calls_wait())));
+        drop(end);
+        assert_eq!(submit(&calls, transaction), Err(None), "it has not seen it");
     }
 }

@@ -166,7 +166,8 @@ impl Remotes {
             return None;
         }
         let remote = Remote::new(node, Arc::clone(&self.endpoint), address.clone());
-        let (handle, inbox) = replica::inbox(node);
+        // The node has a bound of its own, and so has the connection.
+        let (handle, inbox) = replica::inbox(node, usize::MAX);
         known.tasks.push(remote.carry(inbox));
         known.remotes.insert(node, remote);
         Some(handle)

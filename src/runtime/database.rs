@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::builder::Builder;
-use super::calls::{Call, ReadReply, transactions_wait};
+use super::calls::{Call, ReadReply};
 use super::connect::RemoteBuilder;
 use super::error::{ChangeFailed, ReadFailed, ResolveFailed, SubmitError, Unavailable, Uncertain};
 use super::node::NodeBuilder;
@@ -162,7 +162,8 @@ impl Plimsoll {
     ///
     /// *Errors*: see [`SubmitError`].
     pub async fn submit_as<T: Thunk>(&self, id: TransactionId, thunk: &T) -> Result<Committed<T::Output>, SubmitError> {
-        self.check_room()?;
+        // Before anything is made that would be thrown away.
+        self.shared.check_room().map_err(SubmitError::Refused)?;
         let arguments = client::arguments(thunk)?;
         let transaction = client::admit(&self.shared_registry(), id, ThunkId::of::<T>(), arguments)?;
         let settlement = self.settle(transaction).await?;
@@ -178,17 +179,9 @@ impl Plimsoll {
         thunk: ThunkId,
         arguments: Value,
     ) -> Result<Settlement, SubmitError> {
-        self.check_room()?;
+        self.shared.check_room().map_err(SubmitError::Refused)?;
         self.settle(client::admit(&self.shared_registry(), id, thunk, arguments)?)
             .await
-    }
-
-    /// *Errors* when every replica would refuse whatever it is: then it need not be made.
-    fn check_room(&self) -> Result<(), SubmitError> {
-        match self.shared.is_full() {
-            true => Err(SubmitError::Refused(transactions_wait())),
-            false => Ok(()),
-        }
     }
 
     /// A transaction's settlement. Asks one replica after the other as long as it does no harm: what is in doubt is submitted again under

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::builder::{DEADLINE, OpenError};
-use super::calls::{Call, Calls, ReadReply, transactions_wait};
+use super::calls::{Call, Calls, ReadReply};
 use super::changes::nothing_new;
 use super::code::Code;
 use super::database::Plimsoll;
@@ -180,6 +180,7 @@ impl NodeBuilder {
             .unwrap_or_else(|failed| resume_unwind(failed.into_panic()))?;
         let replica_folder = folder.clone();
         let clocks = Clocks::start();
+        let submissions_max = self.profile.submissions_max;
         let config = NodeConfig {
             id: own,
             cluster,
@@ -202,7 +203,7 @@ impl NodeBuilder {
                 peers.set_address(node, address);
             }
         }
-        let (handle, inbox) = replica::inbox(own);
+        let (handle, inbox) = replica::inbox(own, submissions_max);
         let places = Arc::new(Places {
             own,
             folder,
@@ -357,13 +358,12 @@ fn service(replica: ReplicaHandle, code: Arc<Code>, places: Arc<Places>) -> Serv
 
 async fn answer(caller: Caller, request: Request, calls: &Calls, registry: &Registry, places: &Places) -> Response {
     match request {
-        Request::Submit { .. } if calls.is_full() => Response::Reply(Reply::Refused(transactions_wait())),
-        Request::Submit { id, thunk, arguments } => match admit(registry, id, thunk, arguments) {
-            Ok(transaction) => {
-                let submit = |reply| calls.submit(|| transaction, reply);
-                call(submit, Response::Reply).await
-            }
-            Err(reason) => not_admitted(places.own, reason),
+        Request::Submit { id, thunk, arguments } => match calls.check_room() {
+            Ok(()) => match admit(registry, id, thunk, arguments) {
+                Ok(transaction) => call(|reply| calls.submit(|| transaction, reply), Response::Reply).await,
+                Err(reason) => not_admitted(places.own, reason),
+            },
+            Err(refusal) => Response::Reply(Reply::Refused(refusal)),
         },
         Request::Change(change) => call(|reply| calls.send(Call::Change { change, reply }), Response::Reply).await,
         Request::Status(id) => call(|reply| calls.send(Call::Status { id, reply }), Response::Status).await,

@@ -106,10 +106,10 @@ pub(crate) struct Inbox {
     pub(crate) calls: Receiver<Call>,
 }
 
-/// The way to a replica, and its end.
-pub(crate) fn inbox(node: NodeId) -> (ReplicaHandle, Inbox) {
+/// The way to a replica, and its end. *Given* how many transactions may wait there.
+pub(crate) fn inbox(node: NodeId, submissions_max: usize) -> (ReplicaHandle, Inbox) {
     let (inbox, events) = channel(INBOX_MAX);
-    let (calls_in, calls) = Calls::new();
+    let (calls_in, calls) = Calls::new(submissions_max);
     let handle = ReplicaHandle {
         node,
         inbox,

@@ -85,9 +85,16 @@ impl Shared {
         Turns { replicas, first }
     }
 
-    /// Whether every replica would refuse a transaction because too many wait there.
-    pub(super) fn is_full(&self) -> bool {
-        self.replicas().iter().all(|replica| replica.calls.is_full())
+    /// *Errors* when every replica would refuse a transaction because too much waits there, with what the last of them would say.
+    pub(super) fn check_room(&self) -> Result<(), Refusal> {
+        let mut result = Ok(());
+        for replica in self.replicas().iter() {
+            result = replica.calls.check_room();
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
     }
 
     /// A replica cannot be asked: the next call asks another one first.

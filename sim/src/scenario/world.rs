@@ -233,6 +233,8 @@ pub struct ProfileConfig {
     pub suspect_after_ms: Option<f64>,
     /// Bytes of records that a node keeps for members which are behind.
     pub records_kept_bytes: Option<usize>,
+    /// Own transactions of a node that may wait for their evaluation.
+    pub submissions_max: Option<usize>,
 }
 
 /// The production profiles.
@@ -269,6 +271,7 @@ impl ProfileConfig {
             suspect_after: or(self.suspect_after_ms, base.suspect_after),
             relay_for: or(self.relay_for_ms, base.relay_for),
             records_kept_bytes: self.records_kept_bytes.unwrap_or(base.records_kept_bytes),
+            submissions_max: self.submissions_max.unwrap_or(base.submissions_max),
         }
     }
 }

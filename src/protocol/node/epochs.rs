@@ -11,7 +11,6 @@ use super::super::{Batch, Bug, Effect, LogEntry, Query, Refusal, Reply, SyncMark
 use super::period::{Appended, Period};
 use super::{Agreement, Node, Now, Pacing};
 use crate::id::{NodeId, RequestId};
-use crate::limits::SUBMISSIONS_WAITING_MAX;
 use crate::time::{Hlc, Monotonic, WallTime};
 use crate::transaction::Transaction;
 
@@ -53,11 +52,12 @@ impl Node {
     }
 
     pub(super) fn hold_back(&mut self, held_back: HeldBack) -> Result<(), Refusal> {
-        if self.held_back.len() >= SUBMISSIONS_WAITING_MAX {
+        let limit = self.config.profile.submissions_max;
+        if self.held_back.len() >= limit {
             let what = "requests wait for the next epoch";
             return Err(Refusal::Overloaded {
                 what: what.into(),
-                limit: SUBMISSIONS_WAITING_MAX,
+                limit,
             });
         }
         self.held_back.push_back(held_back);

@@ -17,8 +17,9 @@ impl Node {
         self.check_serves()?;
         self.check_evaluates()?;
         self.check_stays()?;
+        let waiting_max = self.config.profile.submissions_max;
         self.submissions
-            .check_capacity(self.period.unstable_bytes(), self.own_bytes_kept())?;
+            .check_capacity(waiting_max, self.period.unstable_bytes(), self.own_bytes_kept())?;
         let must_wait = self.check_code(now.monotonic, &transaction)?;
         if must_wait || !self.is_issuing() {
             let request = Some(request);

@@ -141,11 +141,16 @@ impl Inserter<'_, '_> {
     fn insert(&mut self, name: &[u8], content: &[u8]) -> Result<(), StorageError> {
         match self {
             Self::Table(table) => table.insert(name, content).map(drop),
-            Self::Cursor(cursor) => cursor.insert_before(name, content).map_err(|error| match error {
-                CursorError::Storage(error) => error,
-                other => StorageError::Corrupted(other.to_string()),
-            }),
+            Self::Cursor(cursor) => cursor.insert_before(name, content).map_err(storage_error),
         }
+    }
+}
+
+/// A row that is out of order in a place that was looked up is damage.
+fn storage_error(error: CursorError) -> StorageError {
+    match error {
+        CursorError::Storage(error) => error,
+        other => StorageError::Corrupted(other.to_string()),
     }
 }
 
@@ -444,11 +449,26 @@ impl Writer<'_> {
             .map_err(|error| place.table(error))?;
         let mut by_id: Vec<&Settled> = frozen.outcomes.iter().collect();
         by_id.sort_unstable_by_key(|settled| settled.id);
-        for settled in by_id {
+        let last = table.last().map_err(|error| place.storage(&"any", error))?;
+        let last = last.map(|(id, _)| TransactionId::from_u128(u128::from_be_bytes(*id.value())));
+        // Ids begin with the time they were made at, so nearly all lie behind those of earlier flushes.
+        let (between, behind) = by_id.split_at(by_id.partition_point(|settled| Some(settled.id) <= last));
+        for settled in between {
             settled.write_content(&mut self.content);
             table
                 .insert(&outcome_name(settled.id), self.content.as_slice())
                 .map_err(|error| place.storage(&settled.id, error))?;
+        }
+        if !behind.is_empty() {
+            let cursor = table.upper_bound_mut(Bound::<&[u8; 16]>::Unbounded);
+            let mut cursor = cursor.map_err(|error| place.storage(&"any", error))?;
+            for settled in behind {
+                settled.write_content(&mut self.content);
+                cursor
+                    .insert_before(&outcome_name(settled.id), self.content.as_slice())
+                    .map_err(|error| place.storage(&settled.id, storage_error(error)))?;
+            }
+            cursor.close().map_err(|error| place.storage(&"any", error))?;
         }
         self.written.report.outcomes = frozen.outcomes.len() as u64;
         let evaluated_ms = frozen.state.evaluated.unix_millis();

@@ -75,11 +75,12 @@ async fn record(authority: &Authority) -> Vec<Vec<u8>> {
         ..Bounds::default()
     };
     let anywhere = "127.0.0.1:0".parse().expect("an address");
-    let client = Endpoint::open(anywhere, &credentials(authority, None), bounds).expect("a free port");
+    let client = Endpoint::open(anywhere, &credentials(authority, None), bounds);
+    let client = Arc::new(client.expect("a free port"));
     let places = Arc::new(Semaphore::new(RECORDED_AT_ONCE));
     while !recorder.is_finished() {
         let place = Arc::clone(&places).acquire_owned().await.expect("it is not closed");
-        let client = client.clone();
+        let client = Arc::clone(&client);
         tokio::spawn(async move {
             // Nobody answers.
             let _ = ClientConnection::open(&client, NodeId::new(1), address).await;

@@ -29,7 +29,7 @@ const KEYS: u64 = 100_000;
 const ROUND: Duration = Duration::from_secs(5);
 
 /// How often each kind of round is measured.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
 
 /// Handshakes that are recorded at a time.
 const RECORDED_AT_ONCE: usize = 250;

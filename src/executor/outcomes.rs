@@ -20,7 +20,7 @@ pub(super) type Ended = (Timestamp, Outcome);
 
 /// Timestamp time for which outcomes stay in memory that are on disk as well, by the time in their ids: nearly every id that is evaluated is
 /// younger, and need not be looked for there.
-const IN_MEMORY: Duration = Duration::from_secs(60);
+const IN_MEMORY: Duration = Duration::from_secs(15);
 
 /// The first outcome of every id within the window; or, where versions are kept on disk, of every id that is young or not flushed.
 ///

@@ -3,6 +3,7 @@
 use bincode::{Decode, Encode};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::checkpoint::Checkpoint;
 use super::digest::DigestFold;
@@ -17,6 +18,9 @@ use crate::store::Versions;
 use crate::thunk::{Direction, Registry, Resolve, UnknownThunk, View, required};
 use crate::time::{Hlc, Timestamp};
 use crate::transaction::{Abort, Outcome, Record, Settlement, ThunkId, Transaction, Versioned};
+
+/// How often versions that need not be kept any more are collected, in timestamp time.
+const COLLECT_EVERY: Duration = Duration::from_secs(4);
 
 /// Of how many records the versions are told before they are evaluated.
 const EXPECTED: usize = 32;
@@ -325,7 +329,7 @@ impl<V: Versions> SerialExecutor<V> {
         self.versions.set_evaluated(upto);
         self.digest.pass(upto);
         self.outcomes.expire(upto);
-        if upto.minus(2 * VERSION_RETENTION) >= self.versions.oldest() {
+        if upto.minus(VERSION_RETENTION + COLLECT_EVERY) >= self.versions.oldest() {
             self.versions.collect(upto.minus(VERSION_RETENTION));
         }
         let digests = self.digest.take_passed();

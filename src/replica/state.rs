@@ -163,11 +163,11 @@ pub struct StateOptions {
 }
 
 impl Default for StateOptions {
-    /// 64 MiB of the disk and 128 MiB beside it in memory, the largest pieces.
+    /// 64 MiB of the disk and 512 MiB beside it in memory, the largest pieces.
     fn default() -> Self {
         Self {
             cache_bytes: 64 << 20,
-            retained_bytes: 128 << 20,
+            retained_bytes: 512 << 20,
             piece_bytes: SNAPSHOT_CHUNK_BYTES_MAX,
         }
     }

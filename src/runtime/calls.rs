@@ -92,14 +92,19 @@ impl Calls {
         (calls_in, calls)
     }
 
+    /// Whether another transaction would be taken now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.submitted.load(Ordering::Relaxed) < self.submitted_max && self.sender.capacity() > 0
+    }
+
     /// *Errors* when another transaction would be refused now, with what would be said.
     pub(crate) fn check_room(&self) -> Result<(), Refusal> {
-        if self.submitted.load(Ordering::Relaxed) >= self.submitted_max {
-            Err(self.transactions_wait())
+        if self.has_room() {
+            Ok(())
         } else if self.sender.capacity() == 0 {
             Err(calls_wait())
         } else {
-            Ok(())
+            Err(self.transactions_wait())
         }
     }
 

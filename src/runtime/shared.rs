@@ -87,14 +87,11 @@ impl Shared {
 
     /// *Errors* when every replica would refuse a transaction because too much waits there, with what the last of them would say.
     pub(super) fn check_room(&self) -> Result<(), Refusal> {
-        let mut result = Ok(());
-        for replica in self.replicas().iter() {
-            result = replica.calls.check_room();
-            if result.is_ok() {
-                break;
-            }
+        let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
+        match replicas.iter().any(|replica| replica.calls.has_room()) {
+            true => Ok(()),
+            false => replicas.last().map_or(Ok(()), |replica| replica.calls.check_room()),
         }
-        result
     }
 
     /// A replica cannot be asked: the next call asks another one first.

@@ -290,11 +290,12 @@ impl Client {
 
     /// *Gives* whether it was refused.
     async fn call(&mut self, intended: Instant) -> bool {
-        let call = {
+        let mut call = {
             let mut workload = self.shared.workload.lock().unwrap_or_else(PoisonError::into_inner);
             workload.transaction(&mut self.random)
         };
-        let Work::Transaction { thunk, arguments } = &call.work else {
+        // What is left of the call is what its answer is compared with.
+        let Work::Transaction { thunk, arguments } = std::mem::replace(&mut call.work, Work::Read) else {
             unreachable!("a workload's transactions are no reads");
         };
         let id = self.new_id();
@@ -306,7 +307,7 @@ impl Client {
         if let Some(record) = &self.shared.record {
             record.invoked(&caller, &call.steps);
         }
-        let result = self.target.submit(id, thunk.clone(), arguments.clone()).await;
+        let result = self.target.submit(id, thunk, arguments).await;
         let was_refused = matches!(&result, Err(error) if !error.may_have_happened());
         self.on_answer(&call, &caller, intended, result);
         was_refused

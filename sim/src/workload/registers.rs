@@ -174,12 +174,8 @@ fn transaction_of(function: &'static str, steps: Vec<RegisterStep>) -> Call {
         RegisterStep::Read { key } => MicroOperation::ReadRegister { key, value: None },
         RegisterStep::Write { key, value } => MicroOperation::Write { key, value },
     });
-    transaction(
-        function,
-        told.collect(),
-        &RegisterTransaction { steps: steps.clone() },
-        0,
-    )
+    let told = told.collect();
+    transaction(function, told, &RegisterTransaction { steps }, 0)
 }
 
 fn read_of(keys: &[u64]) -> Call {

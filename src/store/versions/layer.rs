@@ -13,6 +13,13 @@ use crate::key::{Key, KeyRange, Value};
 use crate::thunk::Direction;
 use crate::time::{Hlc, Timestamp};
 
+/// Bytes that a version is reckoned to take beside a value that is not kept in place: those before the newest lie in a list that grows by
+/// doubling.
+const VERSION_BYTES: u64 = 56;
+
+/// Bytes that a key is reckoned to take beside itself, if it is not kept in place, and its versions.
+const KEY_BYTES: u64 = 112;
+
 /// What a snapshot sees of a layer, key by key.
 pub(super) type SeenLayer<'a> = Box<dyn Iterator<Item = (&'a [u8], &'a Version)> + 'a>;
 
@@ -23,6 +30,8 @@ pub(super) struct Layer {
     order: Order,
     /// Bytes of keys and values that were put here.
     bytes: u64,
+    /// About how many bytes all that was put here takes in memory.
+    memory_bytes: u64,
     /// How many versions were put here.
     versions: u64,
     /// No version here lies above.
@@ -81,10 +90,14 @@ impl Layer {
     /// *Panics* when a version of the key here is not below it.
     pub(super) fn put(&mut self, key: Key, version: Version, oldest: Hlc) {
         self.versions += 1;
-        self.bytes += (key.as_bytes().len() + version.1.as_ref().map_or(0, |value| value.as_bytes().len())) as u64;
+        let value_bytes = version.1.as_ref().map_or(0, |value| value.as_bytes().len());
+        let key_bytes = key.as_bytes().len();
+        self.bytes += (key_bytes + value_bytes) as u64;
+        self.memory_bytes += VERSION_BYTES + apart(value_bytes);
         self.highest = self.highest.max(Some(version.0));
         match self.chains.entry(key) {
             Entry::Vacant(place) => {
+                self.memory_bytes += KEY_BYTES + apart(key_bytes);
                 place.insert(Chain::new(version));
                 self.order.add_last(&self.chains);
             }
@@ -103,6 +116,7 @@ impl Layer {
     /// Adds what is newer.
     pub(super) fn absorb(&mut self, newer: Self, oldest: Hlc) {
         self.bytes += newer.bytes;
+        self.memory_bytes += newer.memory_bytes;
         self.versions += newer.versions;
         self.highest = self.highest.max(newer.highest);
         for (key, chain) in newer.chains {
@@ -129,6 +143,11 @@ impl Layer {
         self.bytes
     }
 
+    /// About how many bytes all that was put here takes in memory.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
     /// How many versions were put here, whether they are still kept or not.
     pub(super) fn versions(&self) -> u64 {
         self.versions
@@ -138,6 +157,11 @@ impl Layer {
     pub(super) fn keys(&self) -> usize {
         self.chains.len()
     }
+}
+
+/// How many of so many bytes are not kept in place.
+fn apart(bytes: usize) -> u64 {
+    if bytes > Value::SHORT_BYTES { bytes as u64 } else { 0 }
 }
 
 /// What a version gives a reader; none if it is a deletion.

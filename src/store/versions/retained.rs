@@ -12,12 +12,6 @@ use super::layer::Layer;
 use super::table::Settled;
 use crate::time::{Hlc, Timestamp};
 
-/// Bytes that a version is reckoned to take beside its key and value.
-const VERSION_BYTES: u64 = 64;
-
-/// Bytes that a key is reckoned to take beside itself and its versions.
-const KEY_BYTES: u64 = 96;
-
 /// A layer of which the disk has the newest versions.
 #[derive(Debug)]
 struct Retained {
@@ -54,12 +48,12 @@ impl RetainedLayers {
 
     /// Whether another layer can be kept.
     pub(super) fn has_room_for(&self, layer: &Layer) -> bool {
-        self.bytes + weight(layer) < self.bytes_max
+        self.bytes + layer.memory_bytes() < self.bytes_max
     }
 
     /// Keeps a layer whose newest versions were flushed by this flush at the evaluated bound `upto`, which is above all others.
     pub(super) fn keep(&mut self, layer: Layer, upto: Hlc, flush: u64) {
-        self.bytes += weight(&layer);
+        self.bytes += layer.memory_bytes();
         self.layers.push_back(Retained { layer, upto, flush });
     }
 
@@ -72,7 +66,7 @@ impl RetainedLayers {
     /// No snapshot below `oldest` is read any more.
     pub(super) fn release(&mut self, oldest: Hlc) {
         while let Some(Retained { layer, .. }) = self.layers.pop_front_if(|first| first.upto <= oldest) {
-            self.bytes -= weight(&layer);
+            self.bytes -= layer.memory_bytes();
             self.discarded.layers.push(layer);
         }
     }
@@ -98,8 +92,4 @@ impl RetainedLayers {
     pub(super) fn take_discarded(&mut self) -> Discarded {
         std::mem::take(&mut self.discarded)
     }
-}
-
-fn weight(layer: &Layer) -> u64 {
-    layer.bytes() + VERSION_BYTES * layer.versions() + KEY_BYTES * layer.keys() as u64
 }

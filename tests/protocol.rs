@@ -162,6 +162,47 @@ fn a_bounded_read_is_local_when_the_replica_is_fresh_and_waits_when_it_is_not() 
 }
 
 #[test]
+fn a_node_whose_evaluation_is_far_behind_refuses_until_it_has_caught_up() {
+    let profile = Profile {
+        submissions_max: 4,
+        ..Profile::wan()
+    };
+    let mut cluster = Cluster::new(3, 40, profile);
+    cluster.run_until_ms(1_000);
+    cluster.evaluation_us.insert(node(3), 5_000_000);
+    let at_three = cluster.submit(node(3), 1);
+    // 4 under way at each of 3 nodes, twice: one more of the others' is too many.
+    for number in 2..=30 {
+        cluster.run_until_ms(1_000 + 100 * number);
+        let there = cluster.submit(node(1 + number as u32 % 2), number);
+        cluster.run_until_ms(1_090 + 100 * number);
+        cluster.settlement(there);
+        let waiting = number - 1;
+        let refused = cluster.submit(node(3), 1_000 + number);
+        let answer = cluster.answers.get(&refused).map(|(_, answer)| answer);
+        match answer {
+            None => assert!(waiting <= 24, "{waiting} wait"),
+            Some(Answer::Reply(Reply::Refused(refusal))) => {
+                let text = refusal.to_string();
+                let is_full = text.contains("transactions wait for their evaluation (4 at most)");
+                let is_behind = text.contains("transactions of all nodes wait to be evaluated here (24 at most)");
+                assert!(is_full || is_behind && cluster.node(node(3)).is_behind(), "{text}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(cluster.node(node(3)).is_behind());
+    assert!(!cluster.node(node(1)).is_behind());
+    cluster.evaluation_us.clear();
+    cluster.run_until_ms(20_000);
+    cluster.settlement(at_three);
+    assert!(!cluster.node(node(3)).is_behind());
+    let taken = cluster.submit(node(3), 5_000);
+    cluster.run_until_ms(20_500);
+    cluster.settlement(taken);
+}
+
+#[test]
 fn a_read_in_the_future_is_refused() {
     let mut cluster = warm();
     let read = cluster.read(node(1), ReadMode::At(Hlc::from_unix_millis(START_MS + 60_000)));

@@ -121,6 +121,11 @@ impl Stream {
         (self.weight - before) as usize
     }
 
+    /// How many records above `after` are held.
+    pub(crate) fn count_above(&self, after: Hlc) -> usize {
+        self.records.len() - self.first_above(after)
+    }
+
     /// The place of the last record; of a stream without records, where they begin.
     pub(crate) fn last_record(&self) -> Hlc {
         self.records.back().map_or(self.dropped, |last| last.hlc)

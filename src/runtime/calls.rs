@@ -4,7 +4,7 @@
 //! lost to those that are not.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -75,6 +75,8 @@ pub(crate) struct Calls {
     submitted: Arc<AtomicUsize>,
     /// How many these may be.
     submitted_max: usize,
+    /// Evaluation there is behind, and other replicas would answer sooner.
+    is_behind: Arc<AtomicBool>,
 }
 
 /// A transaction's place among those that have not been answered. Others may have it once this is dropped.
@@ -88,13 +90,21 @@ impl Calls {
             sender,
             submitted: Arc::default(),
             submitted_max,
+            is_behind: Arc::default(),
         };
         (calls_in, calls)
     }
 
     /// Whether another transaction would be taken now.
     pub(crate) fn has_room(&self) -> bool {
-        self.submitted.load(Ordering::Relaxed) < self.submitted_max && self.sender.capacity() > 0
+        self.submitted.load(Ordering::Relaxed) < self.submitted_max
+            && !self.is_behind.load(Ordering::Relaxed)
+            && self.sender.capacity() > 0
+    }
+
+    /// Whether evaluation is behind at the end of this way: what the node would refuse because of it is refused here.
+    pub(crate) fn behind(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_behind)
     }
 
     /// *Errors* when another transaction would be refused now, with what would be said.
@@ -116,6 +126,9 @@ impl Calls {
         transaction: impl FnOnce() -> Transaction,
         reply: oneshot::Sender<Reply>,
     ) -> Result<(), Option<Refusal>> {
+        if self.is_behind.load(Ordering::Relaxed) {
+            return Err(Some(self.transactions_wait()));
+        }
         let before = self.submitted.fetch_add(1, Ordering::Relaxed);
         let place = Place(Arc::clone(&self.submitted));
         if before >= self.submitted_max {

@@ -8,7 +8,7 @@ use bincode::{Decode, Encode};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::thread;
@@ -104,18 +104,26 @@ pub(crate) struct ReplicaHandle {
 pub(crate) struct Inbox {
     pub(crate) events: Receiver<Event>,
     pub(crate) calls: Receiver<Call>,
+    /// Where the replica says that its evaluation is behind.
+    pub(crate) is_behind: Arc<AtomicBool>,
 }
 
 /// The way to a replica, and its end. *Given* how many transactions may wait there.
 pub(crate) fn inbox(node: NodeId, submissions_max: usize) -> (ReplicaHandle, Inbox) {
     let (inbox, events) = channel(INBOX_MAX);
     let (calls_in, calls) = Calls::new(submissions_max);
+    let is_behind = calls_in.behind();
     let handle = ReplicaHandle {
         node,
         inbox,
         calls: calls_in,
     };
-    (handle, Inbox { events, calls })
+    let inbox = Inbox {
+        events,
+        calls,
+        is_behind,
+    };
+    (handle, inbox)
 }
 
 /// The parts that a replica is started with.
@@ -187,6 +195,7 @@ where
         unwritten: Vec::new(),
         unpruned_bytes: 0,
         calls: BTreeMap::new(),
+        is_behind: inbox.is_behind.clone(),
         requests: 0,
         resigned: Vec::new(),
         effects: Vec::new(),
@@ -233,6 +242,8 @@ struct Replica<T> {
     /// Bytes of records written since the log was last looked at for what can be dropped.
     unpruned_bytes: usize,
     calls: BTreeMap<RequestId, Waiting>,
+    /// Told to those who call, so that they ask another replica.
+    is_behind: Arc<AtomicBool>,
     requests: u64,
     /// Who waits for the node to have resigned.
     resigned: Vec<oneshot::Sender<()>>,
@@ -315,7 +326,10 @@ impl<T: Transport> Replica<T> {
     fn on_done(&mut self, done: Done) -> Result<(), Stop> {
         match done {
             Done::Persisted(mark) => self.step(Input::Persisted(mark)),
-            Done::Evaluated(evaluated) => self.step(Input::Evaluated(evaluated)),
+            Done::Evaluated(evaluated) => {
+                self.step(Input::Evaluated(evaluated));
+                self.is_behind.store(self.node.is_behind(), Ordering::Relaxed);
+            }
             Done::ChunkTaken(taken) => self.step(Input::ChunkTaken(taken)),
             Done::Restored(bound) => self.step(Input::Restored { bound }),
             Done::Send { to, messages } => self.transport.send(to, messages),

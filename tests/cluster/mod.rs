@@ -91,6 +91,8 @@ pub(crate) struct Cluster {
     pub(crate) cuts: BTreeSet<(NodeId, NodeId)>,
     /// How long a sync takes; absent: it never ends.
     pub(crate) sync_us: BTreeMap<NodeId, Option<u64>>,
+    /// How long an executor takes for a batch, if it takes any time.
+    pub(crate) evaluation_us: BTreeMap<NodeId, u64>,
     /// Milliseconds by which a wall clock is off.
     pub(crate) offset_ms: BTreeMap<NodeId, i64>,
     /// A replica that computes something else.
@@ -181,6 +183,7 @@ impl Cluster {
             delays_us: BTreeMap::new(),
             cuts: BTreeSet::new(),
             sync_us: ids.iter().map(|id| (*id, Some(100))).collect(),
+            evaluation_us: BTreeMap::new(),
             offset_ms: BTreeMap::new(),
             corrupt: None,
             blocked: None,
@@ -533,7 +536,8 @@ impl Cluster {
                     flushed: self.flushed_of(id),
                     blocked: None,
                 };
-                self.arrive(0, id, Input::Evaluated(evaluated));
+                let delay_us = self.evaluation_us.get(&id).copied().unwrap_or_default();
+                self.arrive(delay_us, id, Input::Evaluated(evaluated));
             }
             Effect::Read { request, at, .. } => self.answer(request, Answer::Read(at)),
             Effect::Reply { request, reply } => self.answer(request, Answer::Reply(reply)),

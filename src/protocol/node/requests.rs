@@ -3,6 +3,7 @@
 //! Realises the doors of sections 3.3 and 3.4 of the design. Changes of the members are in `epochs`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::read::Snapshot;
 use super::super::{Effect, LogEntry, Query, ReadMode, Refusal};
@@ -11,6 +12,9 @@ use super::epochs::HeldBack;
 use crate::id::RequestId;
 use crate::time::{Hlc, Now, WallTime};
 use crate::transaction::{Record, Transaction};
+
+/// A node that has evaluated everything older than this keeps up.
+const BEHIND_AFTER: Duration = Duration::from_millis(100);
 
 impl Node {
     pub(super) fn on_submit(&mut self, now: Now, request: RequestId, transaction: Transaction) -> Result<(), Refusal> {
@@ -26,7 +30,37 @@ impl Node {
             return self.hold_back(HeldBack::Transaction { request, transaction });
         }
         self.check_coordinates()?;
+        self.check_keeps_up()?;
         self.issue_record(now, Some(request), transaction)
+    }
+
+    /// Whether so much waits for evaluation here that the clients of other nodes have their answers long before those of this one would.
+    pub fn is_behind(&self) -> bool {
+        // The time alone says nothing where hardly anything happens.
+        let is_late = self.watermark() > self.evaluated().plus(BEHIND_AFTER);
+        // One that lacks a thunk says so.
+        is_late && self.blocked_by().is_none() && self.waiting_for_evaluation() > self.waiting_max()
+    }
+
+    fn check_keeps_up(&self) -> Result<(), Refusal> {
+        match self.is_behind() {
+            true => Err(Refusal::Overloaded {
+                what: "transactions of all nodes wait to be evaluated here".into(),
+                limit: self.waiting_max(),
+            }),
+            false => Ok(()),
+        }
+    }
+
+    fn waiting_for_evaluation(&self) -> usize {
+        let (streams, evaluated) = (self.period.streams().values(), self.evaluated());
+        streams.map(|stream| stream.count_above(evaluated)).sum()
+    }
+
+    /// Twice what all coordinators together have under way.
+    fn waiting_max(&self) -> usize {
+        let coordinators = self.membership().coordinators.len();
+        self.config.profile.submissions_max.saturating_mul(2 * coordinators)
     }
 
     pub(super) fn issue_record(

@@ -352,6 +352,10 @@ fn what_is_allowed_is_no_violation() {
             "mod tests { use super::*; } use rand::rngs::SmallRng; fn thread() {}",
         ),
         (
+            "src/time.rs",
+            "fn f<'a>(c: &'a [u8]) -> impl Iterator + use<'a> { let d = c; d.iter() }",
+        ),
+        (
             "src/protocol/evaluation.rs",
             "use super::stream::Stream;\nuse super::{Effect, decree::Decree, delay::Delay};",
         ),

@@ -44,6 +44,8 @@ pub(crate) fn named_paths(path: &str, text: &str) -> Vec<Named> {
                 inline.pop();
                 place += 1;
             }
+            // What a type captures: `impl Iterator + use<'a>`.
+            "use" if tokens.get(place + 1).is_some_and(|next| next == "<") => place += 1,
             "use" => place = unfold(&tokens, place + 1, &[], &here, &mut found),
             name if is_name(name) => {
                 let mut segments = vec![name];

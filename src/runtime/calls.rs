@@ -95,11 +95,14 @@ impl Calls {
         (calls_in, calls)
     }
 
-    /// Whether another transaction would be taken now.
+    /// Whether another transaction would be taken now; one who has stopped says so himself.
     pub(crate) fn has_room(&self) -> bool {
-        self.submitted.load(Ordering::Relaxed) < self.submitted_max
-            && !self.is_behind.load(Ordering::Relaxed)
-            && self.sender.capacity() > 0
+        let has_place = self.submitted.load(Ordering::Relaxed) < self.submitted_max;
+        has_place && !self.is_behind() && self.sender.capacity() > 0 || self.sender.is_closed()
+    }
+
+    fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Relaxed) && !self.sender.is_closed()
     }
 
     /// Whether evaluation is behind at the end of this way: what the node would refuse because of it is refused here.
@@ -126,7 +129,7 @@ impl Calls {
         transaction: impl FnOnce() -> Transaction,
         reply: oneshot::Sender<Reply>,
     ) -> Result<(), Option<Refusal>> {
-        if self.is_behind.load(Ordering::Relaxed) {
+        if self.is_behind() {
             return Err(Some(self.transactions_wait()));
         }
         let before = self.submitted.fetch_add(1, Ordering::Relaxed);
@@ -227,5 +230,22 @@ mod tests {
         assert_eq!(submit(&calls, transaction), Err(Some(calls_wait())));
         drop(end);
         assert_eq!(submit(&calls, transaction), Err(None), "it has not seen it");
+    }
+
+    #[test]
+    fn one_who_is_behind_is_not_asked_and_one_who_has_stopped_is_whatever_he_said_before() {
+        let (calls, end) = Calls::new(10);
+        calls.behind().store(true, Ordering::Relaxed);
+        assert_eq!(calls.check_room(), Err(calls.transactions_wait()));
+        assert_eq!(
+            submit(&calls, || unreachable!("others answer sooner")),
+            Err(Some(calls.transactions_wait()))
+        );
+        calls.behind().store(false, Ordering::Relaxed);
+        assert_eq!(submit(&calls, transaction), Ok(()));
+        calls.behind().store(true, Ordering::Relaxed);
+        drop(end);
+        assert_eq!(calls.check_room(), Ok(()));
+        assert_eq!(submit(&calls, transaction), Err(None));
     }
 }

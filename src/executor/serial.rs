@@ -157,7 +157,7 @@ impl<V: Versions> SerialExecutor<V> {
         for (place, (timestamp, record)) in batch.records.iter().enumerate() {
             if place % EXPECTED == 0 {
                 let next = batch.records[place..].iter().take(EXPECTED);
-                // What is read only is few beside, or comes at the first use.
+                // Most keys that are read are written too, and need not be named twice.
                 self.versions
                     .expect(next.flat_map(|(_, record)| &record.transaction.footprint.writes));
             }

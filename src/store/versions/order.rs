@@ -56,18 +56,18 @@ impl Order {
             let (key, _) = chains.get_index(place).expect("it is the place of a chain");
             (key.clone(), place)
         };
-        let last = named(chains.len() - 1);
+        let last = chains.len() - 1;
         match self {
             Self::Made(made) => {
                 if let Some(before) = made.take() {
                     *self = Self::Kept {
-                        places: before.into_iter().map(named).chain([last]).collect(),
+                        places: before.into_iter().chain([last]).map(named).collect(),
                         is_asked: AtomicBool::new(true),
                     };
                 }
             }
             Self::Kept { places, .. } => {
-                let (key, place) = last;
+                let (key, place) = named(last);
                 places.insert(key, place);
             }
         }
